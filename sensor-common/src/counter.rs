@@ -1,0 +1,159 @@
+//! Every counter of the kernel side, one enumeration.
+//!
+//! For each hook, `seen` = Σ `filtered_…` + `unarmed_…` + `sent_…` + Σ `lost_…` (and `duplicate`), where `seen` is counted
+//! on its own at the point where a program has found that the event concerns it.
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Counted when the event was seen, before anything was decided.
+    Seen,
+    /// Cannot matter to any rule.
+    Filtered,
+    /// A shell was executed, but its process had made no connection within the span.
+    Unarmed,
+    /// Handed to the user side.
+    Sent,
+    /// Should have been handed over and was not.
+    Lost,
+    /// Says more about an event that is counted elsewhere; not part of the sum.
+    Note,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $variant:ident = $hook:literal $fate:ident $cause:literal;)*) => {
+        /// A counter; its number is its place in the counters map.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Counter {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Counter {
+            /// All counters, in the order of their places.
+            pub const ALL: [Self; [$(Self::$variant),*].len()] = [$(Self::$variant),*];
+
+            /// The hook whose events it counts.
+            #[must_use]
+            pub const fn hook(self) -> &'static str {
+                match self { $(Self::$variant => $hook,)* }
+            }
+
+            /// What became of the events that it counts.
+            #[must_use]
+            pub const fn fate(self) -> Fate {
+                match self { $(Self::$variant => Fate::$fate,)* }
+            }
+
+            /// Why, in one word.
+            #[must_use]
+            pub const fn cause(self) -> &'static str {
+                match self { $(Self::$variant => $cause,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections attempted, by any program.
+    ConnectSeen = "connect" Seen "seen";
+    /// By a program that no rule names.
+    ConnectName = "connect" Filtered "name";
+    /// To an excluded network.
+    ConnectNetwork = "connect" Filtered "network";
+    /// The kernel gave the attempt up before a SYN was queued, or it is not TCP.
+    ConnectNotTcp = "connect" Filtered "not_tcp";
+    /// Recorded and sent.
+    ConnectSent = "connect" Sent "sent";
+    /// Recorded, but the ring buffer was full; an execution still carries it.
+    ConnectRing = "connect" Lost "ring_full";
+    /// A field of the socket or the task could not be read.
+    ConnectRead = "connect" Lost "read";
+
+    /// Connections accepted, by any program.
+    AcceptSeen = "accept" Seen "seen";
+    /// By a program that no rule names.
+    AcceptName = "accept" Filtered "name";
+    /// On an address in an excluded network.
+    AcceptNetwork = "accept" Filtered "network";
+    /// No connection was returned, or it is not TCP.
+    AcceptNotTcp = "accept" Filtered "not_tcp";
+    /// Recorded and sent.
+    AcceptSent = "accept" Sent "sent";
+    /// Recorded, but the ring buffer was full; an execution still carries it.
+    AcceptRing = "accept" Lost "ring_full";
+    /// A field of the socket or the task could not be read.
+    AcceptRead = "accept" Lost "read";
+
+    /// Accepted sockets joined to a descriptor, by any program: the second witness of accept.
+    GraftSeen = "graft" Seen "seen";
+    /// By a program that no rule names.
+    GraftName = "graft" Filtered "name";
+    /// On an address in an excluded network.
+    GraftNetwork = "graft" Filtered "network";
+    /// Not TCP.
+    GraftNotTcp = "graft" Filtered "not_tcp";
+    /// The first witness has recorded it already.
+    GraftDuplicate = "graft" Filtered "duplicate";
+    /// Recorded and sent: the first witness had missed it.
+    GraftSent = "graft" Sent "sent";
+    /// Recorded, but the ring buffer was full; an execution still carries it.
+    GraftRing = "graft" Lost "ring_full";
+    /// A field of the socket or the task could not be read.
+    GraftRead = "graft" Lost "read";
+
+    /// Executions seen while a connection was pending, and all executions of the parent program.
+    ExecSeen = "exec" Seen "seen";
+    /// No program that a rule names.
+    ExecName = "exec" Filtered "name";
+    /// A shell whose process has made no connection.
+    ExecUnarmed = "exec" Unarmed "never";
+    /// A shell whose process has made a connection longer ago than the span.
+    ExecExpired = "exec" Unarmed "expired";
+    /// A shell whose process number was used by another process when the connection was made.
+    ExecReused = "exec" Unarmed "pid_reused";
+    /// A shell whose process has made a connection, sent.
+    ExecSent = "exec" Sent "armed";
+    /// A shell sent without a connection, because the table of connections was under pressure.
+    ExecPressure = "exec" Sent "pressure";
+    /// An execution of the parent program, sent.
+    ExecParent = "exec" Sent "parent";
+    /// The ring buffer was full.
+    ExecRing = "exec" Lost "ring_full";
+    /// A field of the task could not be read.
+    ExecRead = "exec" Lost "read";
+
+    /// Connections remembered, by all hooks.
+    Armed = "pending" Note "armed";
+    /// Connections that could not be remembered.
+    ArmFailed = "pending" Note "arm_failed";
+}
+
+/// Number of counters.
+pub const COUNTERS: usize = Counter::ALL.len();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hook_counts_what_it_sees_once() {
+        for counter in Counter::ALL {
+            if counter.fate() == Fate::Note {
+                continue;
+            }
+            let seen = Counter::ALL.iter().filter(|c| c.hook() == counter.hook() && c.fate() == Fate::Seen);
+            assert_eq!(seen.count(), 1, "{}", counter.hook());
+        }
+    }
+
+    #[test]
+    fn no_hook_has_two_counters_of_one_name() {
+        for (place, a) in Counter::ALL.iter().enumerate() {
+            assert_eq!(*a as usize, place);
+            for b in &Counter::ALL[place + 1..] {
+                assert!(a.hook() != b.hook() || a.fate() != b.fate() || a.cause() != b.cause(), "{a:?} {b:?}");
+            }
+        }
+    }
+}

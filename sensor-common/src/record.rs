@@ -1,0 +1,196 @@
+//! The records that cross the ring buffers.
+//!
+//! Times are boot time in nanoseconds (`CLOCK_BOOTTIME`), ports are in host order, process numbers are those of the
+//! initial namespace. A record is its header followed by variable parts whose lengths the header gives.
+
+use crate::address::Address;
+use bytemuck::{Pod, Zeroable};
+
+/// Bytes of a name with its terminating zero; longer names are cut.
+pub const NAME_LEN: usize = 32;
+/// Ancestors reported with a process, the parent first.
+pub const ANCESTORS: usize = 8;
+/// Most bytes of argv in a record.
+pub const ARGV_MAX: usize = 8192;
+/// Most bytes of the executable's path in a record.
+pub const PATH_MAX: usize = 4096;
+/// Arguments that are searched for flags through the new stack's pointer table, when argv is longer than [`ARGV_MAX`].
+pub const ARGS_SEARCHED: u32 = 2048;
+
+/// [`Arm::direction`]: the process connected.
+pub const ATTEMPTED: u8 = 0;
+/// [`Arm::direction`]: the process accepted.
+pub const ACCEPTED: u8 = 1;
+
+/// [`Arm::witness`]: seen by the connect hook.
+pub const WITNESS_CONNECT: u8 = 1;
+/// [`Arm::witness`]: seen when accept returned.
+pub const WITNESS_ACCEPT: u8 = 2;
+/// [`Arm::witness`]: seen when the accepted socket was joined to its descriptor.
+pub const WITNESS_GRAFT: u8 = 4;
+/// [`Arm::witness`]: found in /proc when the sensor started; its time is that of the start, and its process start time is
+/// known to 10 ms only.
+pub const WITNESS_PROC: u8 = 8;
+
+/// A connection that its process made, as the pending table remembers it and both records carry it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Arm {
+    /// Unique among the connections of one run of the sensor, and rising with time on each CPU. The identity of a connection.
+    pub sequence: u64,
+    /// When it was seen.
+    pub boot_ns: u64,
+    /// Start of the process's group leader.
+    pub start_ns: u64,
+    /// Kernel address of the socket; only to complete a port that was not known yet, never an identity.
+    pub sock: u64,
+    /// Process (thread group).
+    pub tgid: u32,
+    /// Thread that made the call.
+    pub tid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// Local address.
+    pub local: Address,
+    /// Remote address.
+    pub remote: Address,
+    /// Local port; 0 if the kernel had not chosen it yet.
+    pub local_port: u16,
+    /// Remote port.
+    pub remote_port: u16,
+    /// [`ATTEMPTED`] or [`ACCEPTED`].
+    pub direction: u8,
+    /// Which hooks have seen it, `WITNESS_…`.
+    pub witness: u8,
+    /// Always 0.
+    pub reserved: [u8; 2],
+    /// comm of the thread.
+    pub comm: [u8; 16],
+    /// comm of the group leader.
+    pub leader_comm: [u8; 16],
+    /// Last component of the executable's path, cut to 31 bytes.
+    pub exe: [u8; NAME_LEN],
+}
+
+/// An ancestor of a process, as it was when the record was made.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Ancestor {
+    /// Start of its group leader.
+    pub start_ns: u64,
+    /// Process (thread group).
+    pub tgid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// comm of its group leader.
+    pub comm: [u8; 16],
+    /// Last component of its executable's path, cut to 31 bytes; empty for a kernel thread.
+    pub exe: [u8; NAME_LEN],
+}
+
+/// The ancestors of a process: the parent first, up to the first process or to [`ANCESTORS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Lineage {
+    /// How many entries of `ancestors` are filled.
+    pub count: u32,
+    /// 1 if the chain goes on behind the last entry.
+    pub more: u32,
+    /// The parent first.
+    pub ancestors: [Ancestor; ANCESTORS],
+}
+
+/// Header of a record in the ring buffer of connections; the executable's path follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ConnectionRecord {
+    /// The connection.
+    pub arm: Arm,
+    /// Ancestors of the process.
+    pub lineage: Lineage,
+    /// The path behind the header.
+    pub path: PathPart,
+}
+
+/// The executable's path: its components from the last to the first, each ended by a zero byte.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct PathPart {
+    /// Bytes of the record that hold components.
+    pub len: u32,
+    /// One of `PATH_…`.
+    pub state: u32,
+}
+
+/// [`PathPart::state`]: the path is whole, from the root of the mount tree.
+pub const PATH_WHOLE: u32 = 0;
+/// [`PathPart::state`]: the first components are missing, since the path is longer or deeper than what is copied.
+pub const PATH_CUT: u32 = 1;
+/// [`PathPart::state`]: the file is in no directory, as one made by `memfd_create`.
+pub const PATH_DETACHED: u32 = 2;
+/// [`PathPart::state`]: a read failed; what was read is kept.
+pub const PATH_UNREADABLE: u32 = 3;
+
+/// [`ExecRecord::reason`]: the process has made a connection.
+pub const REASON_ARMED: u32 = 0;
+/// [`ExecRecord::reason`]: the table of connections was under pressure.
+pub const REASON_PRESSURE: u32 = 1;
+/// [`ExecRecord::reason`]: the program is one whose arguments decide about its children.
+pub const REASON_PARENT: u32 = 2;
+
+/// [`ExecRecord::flags`]: `-i` stands among the arguments that were searched.
+pub const FLAG_I: u32 = 1;
+/// [`ExecRecord::flags`]: `-l` stands among the arguments that were searched.
+pub const FLAG_L: u32 = 2;
+/// [`ExecRecord::flags`]: the arguments behind the copied part were searched only in part, or not at all.
+pub const FLAG_UNSEARCHED: u32 = 4;
+/// [`ExecRecord::flags`]: argv could not be copied.
+pub const FLAG_ARGV_UNREADABLE: u32 = 8;
+
+/// Header of a record in the ring buffer of executions; the executable's path and argv follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ExecRecord {
+    /// When the execution had succeeded.
+    pub boot_ns: u64,
+    /// Start of the process's group leader.
+    pub start_ns: u64,
+    /// Bytes of argv in the process, terminating zeros included.
+    pub argv_total: u64,
+    /// Process (thread group).
+    pub tgid: u32,
+    /// Thread that called exec; it has the process's number afterwards.
+    pub old_tid: u32,
+    /// Real user id, after exec.
+    pub uid: u32,
+    /// Real group id, after exec.
+    pub gid: u32,
+    /// Effective user id, after exec.
+    pub euid: u32,
+    /// User id of the login session; `u32::MAX` if there is none or the kernel does not keep it.
+    pub loginuid: u32,
+    /// Number of arguments.
+    pub argc: u32,
+    /// Bytes of argv in this record, behind the path.
+    pub argv_len: u32,
+    /// `FLAG_…`.
+    pub flags: u32,
+    /// Why it was sent, `REASON_…`.
+    pub reason: u32,
+    /// comm after exec.
+    pub comm: [u8; 16],
+    /// The path behind the header.
+    pub path: PathPart,
+    /// The process's connection; `sequence` is 0 if it has none.
+    pub arm: Arm,
+    /// Ancestors of the process.
+    pub lineage: Lineage,
+}
+
+const _: () = assert!(size_of::<Arm>() == 152);
+const _: () = assert!(size_of::<Ancestor>() == 64);
+const _: () = assert!(size_of::<Lineage>() == 8 + 64 * ANCESTORS);
+const _: () = assert!(size_of::<ConnectionRecord>() == 680);
+const _: () = assert!(size_of::<ExecRecord>() == 760);

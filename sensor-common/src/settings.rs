@@ -1,0 +1,56 @@
+//! What the user side tells the kernel side: constants written before loading, and settings that a reload may change.
+
+use crate::address::Prefix;
+use crate::name::Name;
+use bytemuck::{Pod, Zeroable};
+
+/// Most networks that can be excluded.
+pub const MAX_EXCLUDED: usize = 64;
+/// Most names in each list of [`Names`].
+pub const MAX_NAMES: usize = 16;
+/// Connections that are remembered at a time, one per process.
+pub const PENDING_CAPACITY: u32 = 32_768;
+/// Added to the span by the kernel side, in nanoseconds: the rule compares times cut to milliseconds, so two events may be
+/// up to a millisecond farther apart than the span and still match.
+pub const SPAN_SLACK_NS: u64 = 1_000_000;
+
+/// The names that the kernel side looks for; constants for as long as the programs are loaded.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Names {
+    /// Programs whose connections count, in small letters: compared case-insensitively.
+    pub connecting: [Name; MAX_NAMES],
+    /// Programs whose execution counts after a connection, compared exactly.
+    pub executed: [Name; MAX_NAMES],
+    /// The program of which every execution is reported, since its arguments decide about its children.
+    pub parent: Name,
+}
+
+impl Names {
+    /// Matches nothing.
+    pub const NONE: Self =
+        Self { connecting: [Name::NEVER; MAX_NAMES], executed: [Name::NEVER; MAX_NAMES], parent: Name::NEVER };
+}
+
+/// One complete set of settings.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Slot {
+    /// Nanoseconds of boot time between a connection and an execution that still belong together, without slack.
+    pub span_ns: u64,
+    /// How many entries of `excluded` count.
+    pub excluded_count: u64,
+    /// Destinations that never count.
+    pub excluded: [Prefix; MAX_EXCLUDED],
+}
+
+/// The settings map's only value. The user side writes the slot that is not in use, then flips `active`, so that a
+/// program sees either the old settings or the new ones.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Settings {
+    /// Number of the slot in use; only its lowest bit counts.
+    pub active: u64,
+    /// The slot in use and the one that the next reload writes.
+    pub slots: [Slot; 2],
+}

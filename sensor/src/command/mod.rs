@@ -1,0 +1,5 @@
+//! The commands of the command line, one file each.
+
+pub mod check;
+pub mod explain;
+pub mod replay;

@@ -1,0 +1,5 @@
+//! Detection: the rule language's operators, the rules as data, the correlator. Pure: no I/O, no clock.
+
+pub mod correlator;
+pub mod eql;
+pub mod rule;

@@ -1,0 +1,15 @@
+//! A host sensor for reverse shells on Linux.
+//!
+//! Data flows one way: [`kernel`] (ring buffers) → [`event`] → [`detect`] → [`alert`] → [`output`], joined by [`pipeline`].
+//! Imports point one way too: `command` → `pipeline` → {`kernel`, `enrich`, `output`, `alert`} → `detect` → `event` →
+//! `sensor-common`. `event` and `detect` do no I/O and are given the time as a value.
+
+pub mod alert;
+pub mod command;
+pub mod config;
+pub mod detect;
+pub mod enrich;
+pub mod event;
+pub mod kernel;
+pub mod output;
+pub mod pipeline;

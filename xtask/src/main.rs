@@ -1,0 +1,2 @@
+//! Builds, tests and measures the sensor.
+fn main() {}

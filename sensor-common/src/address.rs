@@ -54,14 +54,20 @@ impl Prefix {
         let mask = if bits == 0 { 0 } else { u128::MAX << (128 - bits as u32) };
         let (mask_high, mask_low) = words(&mask.to_be_bytes());
         let (high, low) = words(address);
-        Self { address: [high & mask_high, low & mask_low], mask: [mask_high, mask_low] }
+        Self {
+            address: [high & mask_high, low & mask_low],
+            mask: [mask_high, mask_low],
+        }
     }
 
     /// Whether the network contains the address that [`words`] took apart.
     #[must_use]
     #[inline(always)]
     pub const fn contains(&self, words: (u64, u64)) -> bool {
-        let Self { address: [high, low], mask: [mask_high, mask_low] } = *self;
+        let Self {
+            address: [high, low],
+            mask: [mask_high, mask_low],
+        } = *self;
         words.0 & mask_high == high && words.1 & mask_low == low
     }
 }

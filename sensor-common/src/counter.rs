@@ -69,6 +69,8 @@ counters! {
     ConnectRing = "connect" Lost "ring_full";
     /// A field of the socket or the task could not be read.
     ConnectRead = "connect" Lost "read";
+    /// Sent, but the table of pending connections took no entry: an execution will not be sent for it.
+    ConnectNotPending = "connect" Note "not_pending";
 
     /// Connections accepted, by any program.
     AcceptSeen = "accept" Seen "seen";
@@ -84,6 +86,8 @@ counters! {
     AcceptRing = "accept" Lost "ring_full";
     /// A field of the socket or the task could not be read.
     AcceptRead = "accept" Lost "read";
+    /// Sent, but the table of pending connections took no entry: an execution will not be sent for it.
+    AcceptNotPending = "accept" Note "not_pending";
 
     /// Accepted sockets joined to a descriptor, by any program: the second witness of accept.
     GraftSeen = "graft" Seen "seen";
@@ -101,6 +105,8 @@ counters! {
     GraftRing = "graft" Lost "ring_full";
     /// A field of the socket or the task could not be read.
     GraftRead = "graft" Lost "read";
+    /// Sent, but the table of pending connections took no entry: an execution will not be sent for it.
+    GraftNotPending = "graft" Note "not_pending";
 
     /// Executions seen while a connection was pending, and all executions of the parent program.
     ExecSeen = "exec" Seen "seen";
@@ -123,10 +129,6 @@ counters! {
     /// A field of the task could not be read.
     ExecRead = "exec" Lost "read";
 
-    /// Connections remembered, by all hooks.
-    Armed = "pending" Note "armed";
-    /// Connections that could not be remembered.
-    ArmFailed = "pending" Note "arm_failed";
 }
 
 /// Number of counters.
@@ -142,7 +144,9 @@ mod tests {
             if counter.fate() == Fate::Note {
                 continue;
             }
-            let seen = Counter::ALL.iter().filter(|c| c.hook() == counter.hook() && c.fate() == Fate::Seen);
+            let seen = Counter::ALL
+                .iter()
+                .filter(|c| c.hook() == counter.hook() && c.fate() == Fate::Seen);
             assert_eq!(seen.count(), 1, "{}", counter.hook());
         }
     }
@@ -152,7 +156,10 @@ mod tests {
         for (place, a) in Counter::ALL.iter().enumerate() {
             assert_eq!(*a as usize, place);
             for b in &Counter::ALL[place + 1..] {
-                assert!(a.hook() != b.hook() || a.fate() != b.fate() || a.cause() != b.cause(), "{a:?} {b:?}");
+                assert!(
+                    a.hook() != b.hook() || a.fate() != b.fate() || a.cause() != b.cause(),
+                    "{a:?} {b:?}"
+                );
             }
         }
     }

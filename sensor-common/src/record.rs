@@ -12,8 +12,12 @@ pub const NAME_LEN: usize = 32;
 pub const ANCESTORS: usize = 8;
 /// Most bytes of argv in a record.
 pub const ARGV_MAX: usize = 8192;
-/// Most bytes of the executable's path in a record.
-pub const PATH_MAX: usize = 4096;
+/// Most bytes of the executable's path in the record of an execution.
+pub const EXEC_PATH_MAX: usize = 4096;
+/// Most bytes of the executable's path in the record of a connection, which has a fixed size.
+pub const CONNECTION_PATH_MAX: usize = 1024;
+/// A component of a path may begin at the last byte of the room for the path: what it needs behind it, with its zero.
+pub const PATH_SLACK: usize = 256;
 /// Arguments that are searched for flags through the new stack's pointer table, when argv is longer than [`ARGV_MAX`].
 pub const ARGS_SEARCHED: u32 = 2048;
 

@@ -28,8 +28,11 @@ pub struct Names {
 
 impl Names {
     /// Matches nothing.
-    pub const NONE: Self =
-        Self { connecting: [Name::NEVER; MAX_NAMES], executed: [Name::NEVER; MAX_NAMES], parent: Name::NEVER };
+    pub const NONE: Self = Self {
+        connecting: [Name::NEVER; MAX_NAMES],
+        executed: [Name::NEVER; MAX_NAMES],
+        parent: Name::NEVER,
+    };
 }
 
 /// One complete set of settings.

@@ -1,0 +1,146 @@
+//! TCP connections accepted.
+//!
+//! First witness: `struct sock *inet_csk_accept(struct sock *sk, int flags, int *err, bool kern)` up to 6.9,
+//! `(struct sock *sk, struct proto_accept_arg *arg)` from 6.10. It returns the new connection in the task that called
+//! accept(2) or its io_uring equivalent. The return value's slot follows the arguments, hence two programs.
+//!
+//! Second witness: `void security_sock_graft(struct sock *sk, struct socket *parent)`, all versions with
+//! CONFIG_SECURITY_NETWORK. It is entered after the task has slept, right behind the first one; fexit misses calls that were
+//! asleep when it was attached, and up to 7.0 also those asleep while anybody attaches to or leaves the function. It sees every
+//! protocol's accept, so the socket's own protocol decides.
+//!
+//! Where neither fentry nor kprobes exist: the tracepoints `syscalls/sys_exit_accept4` and `sys_exit_accept`, from the returned
+//! descriptor to its socket. They tax every system call and fire neither for 32-bit programs nor for io_uring.
+
+use crate::arm::{Hook, connection, is_named};
+use crate::emit::count;
+use crate::kernel::{Kptr, Probed, offset};
+use crate::kprobe::first_argument;
+use aya_ebpf::EbpfContext;
+use aya_ebpf::macros::{fentry, fexit, kprobe, tracepoint};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, TracePointContext};
+use sensor_common::counter::Counter;
+use sensor_common::record::{ACCEPTED, WITNESS_ACCEPT, WITNESS_GRAFT};
+
+const ACCEPT: Hook = Hook {
+    witness: WITNESS_ACCEPT,
+    direction: ACCEPTED,
+    name: Counter::AcceptName,
+    network: Counter::AcceptNetwork,
+    not_tcp: Counter::AcceptNotTcp,
+    sent: Counter::AcceptSent,
+    ring: Counter::AcceptRing,
+    read: Counter::AcceptRead,
+    not_pending: Counter::AcceptNotPending,
+};
+
+const GRAFT: Hook = Hook {
+    witness: WITNESS_GRAFT,
+    direction: ACCEPTED,
+    name: Counter::GraftName,
+    network: Counter::GraftNetwork,
+    not_tcp: Counter::GraftNotTcp,
+    sent: Counter::GraftSent,
+    ring: Counter::GraftRing,
+    read: Counter::GraftRead,
+    not_pending: Counter::GraftNotPending,
+};
+
+#[fexit]
+fn accept_fexit_4(ctx: FExitContext) -> i32 {
+    returned(&ctx, ctx.arg(4));
+    0
+}
+
+#[fexit]
+fn accept_fexit_2(ctx: FExitContext) -> i32 {
+    returned(&ctx, ctx.arg(2));
+    0
+}
+
+#[fentry]
+fn graft_fentry(ctx: FEntryContext) -> i32 {
+    grafted(&ctx, ctx.arg(0));
+    0
+}
+
+#[kprobe]
+fn graft_kprobe(ctx: ProbeContext) -> u32 {
+    grafted(&ctx, first_argument(&ctx));
+    0
+}
+
+/// Where the record of a `sys_exit_…` tracepoint holds the return value: behind 8 bytes common to all and the call's number.
+const RETURN_VALUE: usize = 16;
+
+#[tracepoint]
+fn accept_exit(ctx: TracePointContext) -> u32 {
+    // SAFETY: the helper takes any source address.
+    let descriptor: i64 = unsafe { ctx.read_at(RETURN_VALUE) }.unwrap_or(-1);
+    count(Counter::AcceptSeen);
+    if descriptor < 0 {
+        count(ACCEPT.not_tcp);
+        return 0;
+    }
+    let task = Kptr::<Probed>::current();
+    match is_named(task) {
+        Some(true) => match socket_of(task, descriptor as u64) {
+            Some(Some(sock)) => connection(&ctx, &ACCEPT, task, sock),
+            Some(None) => count(ACCEPT.not_tcp),
+            None => count(ACCEPT.read),
+        },
+        Some(false) => count(ACCEPT.name),
+        None => count(ACCEPT.read),
+    }
+    0
+}
+
+#[inline(always)]
+fn returned<C: EbpfContext>(ctx: &C, sock: *const u8) {
+    count(Counter::AcceptSeen);
+    if sock.is_null() {
+        count(ACCEPT.not_tcp);
+    } else {
+        named(ctx, &ACCEPT, sock);
+    }
+}
+
+#[inline(always)]
+fn grafted<C: EbpfContext>(ctx: &C, sock: *const u8) {
+    count(Counter::GraftSeen);
+    named(ctx, &GRAFT, sock);
+}
+
+#[inline(always)]
+fn named<C: EbpfContext>(ctx: &C, hook: &Hook, sock: *const u8) {
+    let task = Kptr::<Probed>::current();
+    match is_named(task) {
+        Some(true) => connection(ctx, hook, task, Kptr::new(sock)),
+        Some(false) => count(hook.name),
+        None => count(hook.read),
+    }
+}
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+
+/// The socket behind a descriptor of the task: `None` if it cannot be read, `Some(None)` if it is no socket.
+#[inline(always)]
+fn socket_of(task: Kptr<Probed>, descriptor: u64) -> Option<Option<Kptr<Probed>>> {
+    let table = task.follow(offset!(task_files))?.follow(offset!(files_fdt))?;
+    let size: u32 = table.read(offset!(fdtable_max_fds))?;
+    if descriptor >= u64::from(size) {
+        return Some(None);
+    }
+    let slots: *const u8 = table.read(offset!(fdtable_fd))?;
+    let Some(file) = Kptr::<Probed>::new(slots.wrapping_add(descriptor as usize * 8)).follow(0) else {
+        return Some(None);
+    };
+    let mode: u16 = file.follow(offset!(file_inode))?.read(offset!(inode_mode))?;
+    if mode & S_IFMT != S_IFSOCK {
+        return Some(None);
+    }
+    file.follow(offset!(file_private_data))?
+        .follow(offset!(socket_sk))
+        .map(Some)
+}

@@ -1,0 +1,222 @@
+//! From a connection to a pending entry and a record: what the connect and accept hooks have in common.
+//!
+//! In this order: is the program named by a rule, is the socket TCP, is the destination excluded, has the first witness of
+//! an accept recorded it already; then the connection is remembered, then it is reported. It is remembered even when the
+//! report finds no room, since an execution carries it.
+
+use crate::emit::{count, wake_when_filling};
+use crate::filter::{comm, connects, file_name, is_excluded, settings};
+use crate::kernel::{Kptr, Probed, offset};
+use crate::lineage;
+use crate::maps::{ARMING, CONNECTIONS, COUNTS, ConnectionSpace, PENDING};
+use crate::path;
+use crate::socket::{Ends, tcp_ends};
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
+};
+use aya_log_ebpf::warn;
+use sensor_common::counter::Counter;
+use sensor_common::record::{ACCEPTED, Arm, CONNECTION_PATH_MAX, NAME_LEN, PATH_UNREADABLE, PathPart, WITNESS_GRAFT};
+use sensor_common::settings::{PENDING_CAPACITY, Slot};
+
+/// When a connection was last remembered, in boot time; 0 before the first. Alone in its section, so that the exec program
+/// reads it in four instructions and shares no cache line with anything that is written more often.
+#[unsafe(no_mangle)]
+static mut LAST_ARMED: u64 = 0;
+
+/// When a connection was last remembered.
+#[inline(always)]
+pub(crate) fn last_armed() -> u64 {
+    // SAFETY: an aligned word; a value that another CPU is about to replace is allowed for by the early-out's slack.
+    unsafe { core::ptr::read_volatile(&raw const LAST_ARMED) }
+}
+
+/// What tells one hook from another: how its connections are marked and where they are counted.
+pub(crate) struct Hook {
+    pub(crate) witness: u8,
+    pub(crate) direction: u8,
+    pub(crate) name: Counter,
+    pub(crate) network: Counter,
+    pub(crate) not_tcp: Counter,
+    pub(crate) sent: Counter,
+    pub(crate) ring: Counter,
+    pub(crate) read: Counter,
+    pub(crate) not_pending: Counter,
+}
+
+/// Whether the current task is one whose connections count; `None` if that cannot be read.
+#[inline(always)]
+pub(crate) fn is_named(task: Kptr<Probed>) -> Option<bool> {
+    if task.read::<u64>(offset!(task_mm))? == 0 {
+        return Some(false);
+    }
+    if connects(comm(task)?) {
+        return Some(true);
+    }
+    // Threads have names of their own; io_uring's workers are called iou-….
+    let leader = task.follow(offset!(task_group_leader))?;
+    if leader.address() != task.address() && connects(comm(leader)?) {
+        return Some(true);
+    }
+    Some(task.exe_file().and_then(file_name).is_some_and(connects))
+}
+
+/// Handles a connection of the current task whose program's name is known to count.
+#[inline(always)]
+pub(crate) fn connection<C: EbpfContext>(ctx: &C, hook: &Hook, task: Kptr<Probed>, sock: Kptr<Probed>) {
+    let outcome = record(ctx, hook, task, sock);
+    count(outcome.unwrap_or(hook.read));
+    if outcome.is_none() {
+        warn!(ctx, "a connection could not be read: witness {}", hook.witness);
+    }
+}
+
+/// The counter of what became of it; `None` if something could not be read.
+#[inline(always)]
+fn record<C: EbpfContext>(ctx: &C, hook: &Hook, task: Kptr<Probed>, sock: Kptr<Probed>) -> Option<Counter> {
+    let Some(ends) = tcp_ends(sock)? else {
+        return Some(hook.not_tcp);
+    };
+    let settings = settings()?;
+    let destination = if hook.direction == ACCEPTED {
+        &ends.local
+    } else {
+        &ends.remote
+    };
+    if is_excluded(settings, destination) {
+        return Some(hook.network);
+    }
+    // SAFETY: the helper takes no argument and always succeeds.
+    let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
+    let tgid = (pid_tgid >> 32) as u32;
+    let leader = task.follow(offset!(task_group_leader))?;
+    let start_ns: u64 = leader.read(offset!(task_start_boottime))?;
+    if hook.witness == WITNESS_GRAFT && was_witnessed(tgid, start_ns, &ends) {
+        return Some(Counter::GraftDuplicate);
+    }
+    // SAFETY: the helper takes no argument and always succeeds.
+    let uid_gid = unsafe { bpf_get_current_uid_gid() };
+    // SAFETY: as above.
+    let boot_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let mut arm = Arm {
+        sequence: next_sequence(hook)?,
+        boot_ns,
+        start_ns,
+        sock: sock.address() as u64,
+        tgid,
+        tid: pid_tgid as u32,
+        uid: uid_gid as u32,
+        gid: (uid_gid >> 32) as u32,
+        local: ends.local,
+        remote: ends.remote,
+        local_port: ends.local_port,
+        remote_port: ends.remote_port,
+        direction: hook.direction,
+        witness: hook.witness,
+        reserved: [0; 2],
+        comm: task.read(offset!(task_comm))?,
+        leader_comm: leader.read(offset!(task_comm))?,
+        exe: [0; NAME_LEN],
+    };
+    lineage::exe_name(task, &raw mut arm.exe);
+    remember(ctx, hook, tgid, &arm, settings);
+    Some(if report(task, &arm) { hook.sent } else { hook.ring })
+}
+
+/// Whether the first witness of an accept has recorded this connection; marks it as seen by both, so that the next
+/// connection with the same ends is a new one. Goes by addresses and ports: under MPTCP the two see different sockets.
+#[inline(always)]
+fn was_witnessed(tgid: u32, start_ns: u64, ends: &Ends) -> bool {
+    let Some(pending) = PENDING.get_ptr_mut(tgid) else {
+        return false;
+    };
+    // SAFETY: entries of a preallocated map stay readable; only threads of this process write this one.
+    let pending = unsafe { &mut *pending };
+    let same = pending.start_ns == start_ns
+        && pending.direction == ACCEPTED
+        && pending.witness & WITNESS_GRAFT == 0
+        && pending.local_port == ends.local_port
+        && pending.remote_port == ends.remote_port
+        && pending.local == ends.local
+        && pending.remote == ends.remote;
+    if same {
+        pending.witness |= WITNESS_GRAFT;
+    }
+    same
+}
+
+/// A number that no other connection has: how many this hook has recorded on this CPU, the CPU, the hook. Needs no atomic
+/// operation for the reason given at [`count`].
+#[inline(always)]
+fn next_sequence(hook: &Hook) -> Option<u64> {
+    // SAFETY: the helper takes no argument and always succeeds.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let counts = COUNTS.get_ptr(cpu)?.cast::<u64>();
+    // SAFETY: a counter's number is below the length of the array.
+    let recorded = [hook.sent, hook.ring].map(|counter| unsafe { counts.add(counter as usize).read_volatile() });
+    Some((recorded[0] + recorded[1] + 1) << 19 | u64::from(cpu & 0xffff) << 3 | u64::from(hook.witness & 7))
+}
+
+#[inline(always)]
+fn remember<C: EbpfContext>(ctx: &C, hook: &Hook, tgid: u32, arm: &Arm, settings: &Slot) {
+    watch_pressure(arm.boot_ns, settings.span_ns);
+    if PENDING.insert(tgid, arm, 0).is_err() {
+        count(hook.not_pending);
+        warn!(ctx, "a connection of process {} could not be remembered", tgid);
+    }
+    // SAFETY: an aligned word, see `last_armed`.
+    unsafe { core::ptr::write_volatile(&raw mut LAST_ARMED, arm.boot_ns) };
+}
+
+/// The table evicts silently. Any span touches at most two windows, so if more than half of the table's capacity is
+/// remembered within a span, one of the windows has more than a quarter. CPUs that count at the same moment may lose counts, so an
+/// eighth is taken: from then on, for two spans, nothing is held back.
+#[inline(always)]
+fn watch_pressure(now: u64, span_ns: u64) {
+    let Some(arming) = ARMING.get_ptr_mut(0) else { return };
+    // SAFETY: a value of an array map lives as long as the map.
+    let arming = unsafe { &mut *arming };
+    if now.wrapping_sub(arming.window_start_ns) > span_ns {
+        arming.window_start_ns = now;
+        arming.window_arms = 0;
+    }
+    arming.window_arms += 1;
+    if arming.window_arms > u64::from(PENDING_CAPACITY / 8) {
+        arming.pressure_until_ns = now + 2 * span_ns;
+    }
+}
+
+/// Whether the table may have evicted connections that still count.
+#[inline(always)]
+pub(crate) fn is_under_pressure(now: u64) -> bool {
+    // SAFETY: a value of an array map lives as long as the map.
+    ARMING
+        .get_ptr(0)
+        .is_some_and(|arming| now < unsafe { core::ptr::read_volatile(&raw const (*arming).pressure_until_ns) })
+}
+
+#[inline(always)]
+fn report(task: Kptr<Probed>, arm: &Arm) -> bool {
+    let wake = wake_when_filling();
+    let Some(mut entry) = CONNECTIONS.reserve(0) else {
+        return false;
+    };
+    let space: *mut ConnectionSpace = entry.as_mut_ptr();
+    // SAFETY: the reservation is a whole ConnectionSpace.
+    unsafe { (&raw mut (*space).header.arm).write(*arm) };
+    // SAFETY: as above.
+    lineage::write(task, unsafe { &raw mut (*space).header.lineage });
+    let path = match task.exe_file() {
+        // SAFETY: as above.
+        Some(file) => path::walk::<CONNECTION_PATH_MAX>(file, unsafe { &raw mut (*space).path }.cast()),
+        None => PathPart {
+            len: 0,
+            state: PATH_UNREADABLE,
+        },
+    };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*space).header.path).write(path) };
+    entry.submit(wake);
+    true
+}

@@ -1,0 +1,44 @@
+//! Kernel side of the sensor.
+//!
+//! The programs, of which the user side loads those that the running kernel takes:
+//!
+//! | file | programs |
+//! |---|---|
+//! | `connect.rs` | `connect_fexit`, `connect_kprobe`, `connect_state` |
+//! | `accept.rs` | `accept_fexit_4`, `accept_fexit_2`, `graft_fentry`, `graft_kprobe`, `accept_exit` |
+//! | `exec.rs` | `exec_btf`, `exec_raw` |
+//!
+//! A connection of a named program to a destination that is not excluded is remembered (`arm.rs`) and reported; the
+//! execution of a shell is reported if its process is remembered. Everything else is counted and dropped here.
+#![no_std]
+#![no_main]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the verifier bounds what it is told in the line beside; halves of words are taken on purpose"
+)]
+
+mod accept;
+mod argv;
+mod arm;
+mod connect;
+mod emit;
+mod exec;
+mod filter;
+mod kernel;
+mod kprobe;
+mod lineage;
+mod maps;
+mod path;
+mod socket;
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Never reached: the object is checked to hold no path that leads here.
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,60 @@
+//! The maps: settings and counters (memory-mapped by the user side), pending connections, two ring buffers, scratch space.
+
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::macros::btf_map;
+use sensor_common::counter::COUNTERS;
+use sensor_common::record::{
+    ARGV_MAX, Arm, CONNECTION_PATH_MAX, ConnectionRecord, EXEC_PATH_MAX, ExecRecord, PATH_SLACK,
+};
+use sensor_common::settings::{PENDING_CAPACITY, Settings};
+
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+
+/// The record of a connection as it is reserved in its ring buffer.
+#[repr(C)]
+pub(crate) struct ConnectionSpace {
+    pub(crate) header: ConnectionRecord,
+    pub(crate) path: [u8; CONNECTION_PATH_MAX + PATH_SLACK],
+}
+
+/// Where the record of an execution is put together: the header, then path and argv without a gap.
+#[repr(C)]
+pub(crate) struct ExecSpace {
+    pub(crate) header: ExecRecord,
+    pub(crate) tail: [u8; EXEC_PATH_MAX + PATH_SLACK + ARGV_MAX],
+}
+
+/// The state of `arm.rs`: how many connections were remembered within the present window.
+#[repr(C)]
+pub(crate) struct Arming {
+    pub(crate) window_start_ns: u64,
+    pub(crate) window_arms: u64,
+    pub(crate) pressure_until_ns: u64,
+}
+
+#[btf_map]
+pub(crate) static SETTINGS: Array<Settings, 1, MMAPABLE> = Array::new();
+
+/// One copy of the counters for each CPU; their number is set at load. A per-CPU map cannot be memory-mapped.
+#[btf_map]
+pub(crate) static COUNTS: Array<[u64; COUNTERS], 1, MMAPABLE> = Array::new();
+
+/// The newest connection of each process, by tgid.
+#[btf_map]
+pub(crate) static PENDING: LruHashMap<u32, Arm, { PENDING_CAPACITY as usize }> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static ARMING: Array<Arming, 1> = Array::new();
+
+/// Size set at load.
+#[btf_map]
+pub(crate) static CONNECTIONS: RingBuf<ConnectionSpace, { 1 << 20 }> = RingBuf::new();
+
+/// Size set at load.
+#[btf_map]
+pub(crate) static EXECUTIONS: RingBuf<ExecSpace, { 4 << 20 }> = RingBuf::new();
+
+/// Used by the exec program alone, which the kernel never runs twice at a time on one CPU.
+#[btf_map]
+pub(crate) static EXEC_SPACE: PerCpuArray<ExecSpace, 1> = PerCpuArray::new();

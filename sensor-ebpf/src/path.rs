@@ -1,0 +1,66 @@
+//! The whole path of an opened file, from dentries and mounts.
+//!
+//! `bpf_d_path` is not allowed in these programs, so the walk is done here, as the kernel's `prepend_path` does it: up the
+//! dentries to the root of a mount, on at the place where the mount is mounted, up to the root of the mount tree. The
+//! components are written in the order of the walk, the last one first, each with a zero behind it.
+
+use crate::kernel::{Kptr, Probed, offset};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use sensor_common::record::{PATH_CUT, PATH_DETACHED, PATH_SLACK, PATH_UNREADABLE, PATH_WHOLE, PathPart};
+
+/// Steps of the walk: components and crossings of mounts.
+const STEPS: usize = 64;
+
+/// Writes the path of `file` to `room`, which has `MAX` + [`PATH_SLACK`] bytes; `MAX` is a power of two.
+#[inline(always)]
+pub(crate) fn walk<const MAX: usize>(file: Kptr<Probed>, room: *mut u8) -> PathPart {
+    let mut len = 0;
+    let state = steps::<MAX>(file, room, &mut len).unwrap_or(PATH_UNREADABLE);
+    PathPart { len: len as u32, state }
+}
+
+#[inline(always)]
+fn steps<const MAX: usize>(file: Kptr<Probed>, room: *mut u8, len: &mut usize) -> Option<u32> {
+    let mut dentry = file.follow(offset!(file_dentry))?;
+    let mut vfsmount = file.follow(offset!(file_mnt))?;
+    for _ in 0..STEPS {
+        let root = vfsmount.follow(offset!(vfsmount_root))?;
+        if dentry.address() == root.address() {
+            let mount = Kptr::<Probed>::new(vfsmount.address().wrapping_sub(offset!(mount_mnt) as usize));
+            let parent = mount.follow(offset!(mount_parent))?;
+            if parent.address() == mount.address() {
+                return Some(PATH_WHOLE);
+            }
+            dentry = mount.follow(offset!(mount_mountpoint))?;
+            vfsmount = Kptr::new(parent.embedded(offset!(mount_mnt)));
+            continue;
+        }
+        if *len >= MAX - 1 {
+            return Some(PATH_CUT);
+        }
+        let up = dentry.follow(offset!(dentry_parent))?;
+        // The mask changes nothing; it is what the verifier goes by.
+        let at = *len & (MAX - 1);
+        let size = component(dentry, room.wrapping_add(at))?;
+        *len = at + size;
+        if up.address() == dentry.address() {
+            return Some(PATH_DETACHED);
+        }
+        dentry = up;
+    }
+    Some(PATH_CUT)
+}
+
+/// Copies a dentry's name and a zero; the number of bytes written, at most [`PATH_SLACK`].
+#[inline(always)]
+fn component(dentry: Kptr<Probed>, to: *mut u8) -> Option<usize> {
+    let size = dentry.read::<u32>(offset!(dentry_name_len))? & (PATH_SLACK as u32 - 1);
+    let name: *const u8 = dentry.read(offset!(dentry_name))?;
+    // SAFETY: `to` has room for PATH_SLACK bytes, and the helper takes any source address.
+    if unsafe { bpf_probe_read_kernel(to.cast(), size, name.cast()) } != 0 {
+        return None;
+    }
+    // SAFETY: `size` is below PATH_SLACK.
+    unsafe { to.add(size as usize).write_volatile(0) };
+    Some(size as usize + 1)
+}

@@ -5,6 +5,8 @@
 //! offsets that is written into the object's read-only data before loading, and to [`FIELDS`], the list that the
 //! user side resolves against the running kernel's BTF. To read one more member, add one line here.
 
+use bytemuck::{Pod, Zeroable};
+
 /// Offset of a member that the running kernel does not have.
 pub const MISSING: u16 = u16::MAX;
 
@@ -34,7 +36,7 @@ macro_rules! layout {
     ($($need:ident $name:ident: $path:literal, $size:literal;)*) => {
         /// Byte offsets of the members, each within the structure its path begins with.
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
         pub struct Layout {
             $(#[doc = concat!("Offset of `", $path, "`.")] pub $name: u16,)*
         }

@@ -1,4 +1,10 @@
 //! The kernel side as seen from user space: what the running kernel offers, loading, ring buffers, counters.
 
 pub mod btf;
+pub mod counters;
+pub mod hook;
 pub mod layout;
+pub mod load;
+pub mod ring;
+pub mod settings;
+mod tracefs;

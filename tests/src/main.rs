@@ -1,2 +1,87 @@
-//! End-to-end tests of the sensor.
-fn main() {}
+//! End-to-end tests of the sensor: real processes on a real kernel, and the alerts that must come of them.
+//!
+//! One program, which needs no other for its core: it plays shells and socat itself, under their names (see `actor`).
+//! Tests tagged `userland` use the installed ones. The same binary runs on a host and as the guest of a virtual machine.
+//! Needs root in the initial namespace of processes, as the sensor does.
+
+mod actor;
+mod cases;
+mod consistency;
+mod counters;
+mod expect;
+mod lab;
+mod namespace;
+mod net;
+mod player;
+mod report;
+mod sensor;
+mod skip;
+mod suite;
+mod supervise;
+mod tail;
+mod wait;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// End-to-end tests of the sensor.
+#[derive(Parser)]
+struct Options {
+    /// The sensor to test
+    #[arg(long, value_name = "PATH", required_unless_present = "list")]
+    sensor: Option<PathBuf>,
+    /// Print the names and tags of the tests, run none
+    #[arg(long)]
+    list: bool,
+    /// Count a skipped test as a failure
+    #[arg(long)]
+    no_skip: bool,
+    /// Force hooks, as in connect=kprobe,accept=tracepoint; again for another run with others
+    #[arg(long, value_name = "HOOK=KIND,…")]
+    hooks: Vec<String>,
+    /// Tests at a time
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    jobs: usize,
+    /// Part of a name, tag:NAME or not:NAME; a test must fit all
+    filter: Vec<String>,
+}
+
+fn main() -> Result<ExitCode> {
+    if let Ok(part) = std::env::var(actor::VARIABLE) {
+        return Ok(actor::main(&part));
+    }
+    let options = Options::parse();
+    let filter = suite::Filter(options.filter);
+    if options.list {
+        for case in cases::TABLE.iter().flat_map(|cases| cases.iter()).filter(|case| filter.takes(case)) {
+            report::list(case.name, &case.tags.iter().map(|tag| format!(" tag:{}", tag.name())).collect::<String>());
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(directory) = supervise::directory() else { return supervise::run() };
+    ensure!(rustix::process::geteuid().is_root(), "the tests need root, as the sensor does");
+    let namespace = std::fs::read_link("/proc/self/ns/pid").context("/proc")?;
+    // The number of the initial namespace is fixed in the kernel (PROC_PID_INIT_INO).
+    ensure!(namespace.as_os_str() == "pid:[4026531836]", "run the tests outside of containers: the sensor sees the host");
+    let sensor = options.sensor.context("no --sensor")?;
+    let binary = sensor.canonicalize().with_context(|| format!("the sensor {}", sensor.display()))?;
+    let mut hooks = options.hooks.iter().map(|hooks| section(hooks)).collect::<Result<Vec<_>>>()?;
+    if hooks.is_empty() {
+        hooks.push(String::new());
+    }
+    let plan = suite::Plan { binary, hooks, jobs: options.jobs.max(1), no_skip: options.no_skip, filter };
+    let success = suite::run(&plan, &directory)?;
+    Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The configuration that forces hooks.
+fn section(hooks: &str) -> Result<String> {
+    let mut section = "[hooks]\n".to_owned();
+    for part in hooks.split(',') {
+        let Some((hook @ ("connect" | "accept"), kind)) = part.split_once('=') else { bail!("--hooks {hooks}: {part}?") };
+        section += &format!("{hook} = \"{kind}\"\n");
+    }
+    Ok(section)
+}

@@ -1,0 +1,58 @@
+//! The table of tests. A row is a name, its tags and a function that is given a lab.
+
+mod basic;
+
+use crate::lab::Lab;
+use anyhow::Result;
+
+/// What a test needs, and when to leave it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tag {
+    /// Uses installed programs.
+    Userland,
+    /// Starts its own sensor.
+    Own,
+    /// Measures something that other tests would disturb.
+    Alone,
+    /// Executes very many programs.
+    Storm,
+}
+
+impl Tag {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Userland => "userland",
+            Self::Own => "own",
+            Self::Alone => "alone",
+            Self::Storm => "storm",
+        }
+    }
+}
+
+/// A row of the table.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) tags: &'static [Tag],
+    pub(crate) run: fn(&Lab) -> Result<()>,
+}
+
+impl Case {
+    /// Whether it has a tag.
+    pub(crate) fn has(&self, tag: Tag) -> bool {
+        self.tags.contains(&tag)
+    }
+}
+
+/// A test that needs nothing but the lab and the shared sensor.
+const fn case(name: &'static str, run: fn(&Lab) -> Result<()>) -> Case {
+    tagged(name, &[], run)
+}
+
+/// A test with tags.
+const fn tagged(name: &'static str, tags: &'static [Tag], run: fn(&Lab) -> Result<()>) -> Case {
+    Case { name, tags, run }
+}
+
+/// All tests.
+pub(crate) const TABLE: &[&[Case]] = &[basic::CASES];

@@ -1,0 +1,180 @@
+//! What a test expects of an alert, field by field, and the comparison with what came.
+
+use crate::actor::step::{How, Outcome, connect_by, exec};
+use crate::consistency::contradictions;
+use crate::lab::Lab;
+use crate::sensor::Sensor;
+use crate::wait::{PATIENCE, until};
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// The rule that this suite is about.
+pub(crate) const RULE: &str = "reverse-shell-via-child";
+
+/// The fields of one expected alert.
+#[derive(Clone, Debug)]
+pub(crate) struct Expect(Vec<(String, Value)>);
+
+impl Expect {
+    /// An alert of the rule, for a process that executed `file` and was called `args`.
+    pub(crate) fn alert(pid: u32, file: &Path, args: &[&str]) -> Self {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Self(Vec::new())
+            .field("rule.id", RULE)
+            .field("process.pid", pid)
+            .field("process.name", name.as_ref())
+            .field("process.executable", file.to_string_lossy().as_ref())
+            .field("process.args", args)
+            .field("process.args_count", args.len())
+            .field("sensor.sequence.0.process.pid", pid)
+    }
+
+    /// The process connected from `source` to `destination`.
+    pub(crate) fn egress(self, source: SocketAddr, destination: SocketAddr) -> Self {
+        self.ends(source, destination)
+            .field("network.direction", "egress")
+            .field("sensor.sequence.0.event.action", "connection_attempted")
+    }
+
+    /// The process accepted at `destination` what came from `source`.
+    pub(crate) fn ingress(self, source: SocketAddr, destination: SocketAddr) -> Self {
+        self.ends(source, destination)
+            .field("network.direction", "ingress")
+            .field("sensor.sequence.0.event.action", "connection_accepted")
+    }
+
+    fn ends(self, source: SocketAddr, destination: SocketAddr) -> Self {
+        let (from, to) = (source.ip().to_canonical(), destination.ip().to_canonical());
+        self.field("source.ip", from.to_string())
+            .field("source.port", source.port())
+            .field("destination.ip", to.to_string())
+            .field("destination.port", destination.port())
+            .field("network.type", if to.is_ipv4() { "ipv4" } else { "ipv6" })
+    }
+
+    /// The parent at the time of the exec.
+    pub(crate) fn parent(self, pid: u32, name: &str) -> Self {
+        self.field("process.parent.pid", pid).field("process.parent.name", name)
+    }
+
+    /// Any other field: a dotted path, where a number is a place in an array; null means absent.
+    pub(crate) fn field(mut self, path: &str, value: impl serde::Serialize) -> Self {
+        self.0.retain(|(name, _)| name != path);
+        self.0.push((path.to_owned(), json!(value)));
+        self
+    }
+
+    /// What differs in `alert`.
+    fn differences(&self, alert: &Value) -> Vec<String> {
+        let wrong = |(path, wanted): &(String, Value)| {
+            let found = field(alert, path).unwrap_or(&Value::Null);
+            (found != wanted).then(|| format!("{path}: {found:.400}, expected {wanted:.400}"))
+        };
+        self.0.iter().filter_map(wrong).chain(contradictions(alert)).collect()
+    }
+}
+
+/// The field at a dotted path; a number is a place in an array.
+pub(crate) fn field<'a>(document: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(document, |value, part| match value {
+        Value::Array(all) => all.get(part.parse::<usize>().ok()?),
+        _ => value.get(part),
+    })
+}
+
+impl Lab {
+    /// Expects exactly these alerts of the shared sensor for this lab, in any order. All that lead to them must have
+    /// happened, or be about to.
+    pub(crate) fn expect(&self, expected: &[Expect]) -> Result<()> {
+        self.expect_of(self.sensor()?, expected)
+    }
+
+    /// Expects no alert for anything that has happened in this lab.
+    pub(crate) fn expect_none(&self) -> Result<()> {
+        self.expect(&[])
+    }
+
+    /// The same, of a sensor that the test has started itself.
+    pub(crate) fn expect_of(&self, sensor: &Sensor, expected: &[Expect]) -> Result<()> {
+        let start = Instant::now();
+        while self.alerts(sensor)?.len() < expected.len() && start.elapsed() < PATIENCE {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        self.canary(sensor)?;
+        let alerts = self.alerts(sensor)?;
+        let mut problems = String::new();
+        if alerts.len() != expected.len() {
+            writeln!(problems, "{} alerts, expected {}", alerts.len(), expected.len())?;
+        }
+        let mut left: Vec<&Value> = alerts.iter().collect();
+        for expect in expected {
+            let best = left.iter().enumerate().map(|(place, alert)| (expect.differences(alert), place));
+            let Some((differences, place)) = best.min_by_key(|(differences, _)| differences.len()) else {
+                writeln!(problems, "missing: {:.2000?}", expect.0)?;
+                continue;
+            };
+            let alert = left.swap_remove(place);
+            if !differences.is_empty() {
+                writeln!(problems, "wrong:\n  {}\nin {alert:.6000}", differences.join("\n  "))?;
+            }
+        }
+        for alert in left {
+            writeln!(problems, "unexpected: {alert:.6000}")?;
+        }
+        if !problems.is_empty() {
+            bail!("{problems}sensor log:\n{}lab output:\n{:.2000}", sensor.log_tail(), self.output());
+        }
+        Ok(())
+    }
+
+    /// The alerts of the rule for this lab, canaries apart.
+    fn alerts(&self, sensor: &Sensor) -> Result<Vec<Value>> {
+        let directory = self.directory().to_string_lossy().into_owned() + "/";
+        let processes: Vec<u32> = self.processes()?.into_iter().map(|(pid, _)| pid).collect();
+        sensor.alerts(|alert| {
+            let rules = field(alert, "sensor.matched_rules").and_then(Value::as_array);
+            let path = field(alert, "process.executable").and_then(Value::as_str);
+            let pid = field(alert, "process.pid").and_then(Value::as_u64);
+            let ours = ["source.ip", "destination.ip"].iter().any(|end| {
+                let address = field(alert, end).and_then(Value::as_str).and_then(|ip| ip.parse::<IpAddr>().ok());
+                address.is_some_and(|address| self.has_address(address))
+            });
+            let ours = ours
+                || path.is_some_and(|path| path.starts_with(&directory))
+                || pid.is_some_and(|pid| processes.iter().any(|of_lab| u64::from(*of_lab) == pid));
+            rules.is_none_or(|rules| rules.iter().any(|rule| rule == RULE)) && ours && !is_canary(alert)
+        })
+    }
+
+    /// Makes one more reverse shell and waits for its alert: those for what happened before have then come too, since
+    /// executions reach the sensor in one queue.
+    fn canary(&self, sensor: &Sensor) -> Result<()> {
+        let number = self.canaries.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{CANARY}{number}");
+        let shell = self.program("bash")?;
+        // Nobody listens there; a refused connection counts.
+        let to = SocketAddr::new(self.remote(), 9);
+        let steps = vec![connect_by(to, How::Plain, Outcome::Refused), exec(&shell, &["bash", "-i", &name])];
+        let mut actor = self.play(&shell, &["bash"], steps)?;
+        let pid = actor.reached("end")?.pid;
+        let arrived = until("the canary's alert", || {
+            let mut canaries = sensor.alerts(|alert| is_canary(alert) && field(alert, "process.pid") == Some(&json!(pid)))?;
+            Ok(canaries.pop())
+        });
+        match arrived {
+            Ok(_) => Ok(()),
+            Err(error) => bail!("{error:#}; sensor log:\n{}", sensor.log_tail()),
+        }
+    }
+}
+
+const CANARY: &str = "canary-of-the-suite-";
+
+fn is_canary(alert: &Value) -> bool {
+    field(alert, "process.args.2").and_then(Value::as_str).is_some_and(|arg| arg.starts_with(CANARY))
+}

@@ -1,0 +1,241 @@
+//! A lab: one test's own network and processes, with addresses that no other test uses, so that all tests can share a
+//! sensor and run side by side. Nothing of it outlives the test.
+//!
+//! The processes of a lab are children of the suite in a process namespace of their own. /proc stays the host's, so they
+//! are known by the numbers that the sensor sees.
+
+use crate::actor::VARIABLE;
+use crate::actor::step::{Arg, Step};
+use crate::namespace::{Namespaces, inside_new};
+use crate::net::set_up_loopback;
+use crate::player::{Guard, Player};
+use crate::sensor::Sensor;
+use crate::skip::skip;
+use crate::wait::until;
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
+
+/// A test's surroundings.
+pub(crate) struct Lab {
+    number: u16,
+    directory: PathBuf,
+    program: PathBuf,
+    binary: PathBuf,
+    shared: Option<Arc<Sensor>>,
+    namespaces: Namespaces,
+    /// Kills every process of the lab when it ends.
+    _init: Player,
+    pub(crate) canaries: AtomicU16,
+}
+
+impl Lab {
+    /// Sets up lab `number` below the suite's directory. `program` is the suite itself, `binary` the sensor.
+    pub(crate) fn new(
+        number: u16,
+        suite: &Path,
+        program: &Path,
+        binary: &Path,
+        shared: Option<Arc<Sensor>>,
+    ) -> Result<Self> {
+        let directory = suite.join(format!("lab-{number}"));
+        std::fs::create_dir_all(directory.join("bin"))?;
+        // Interactive shells look for their start-up files here, and zsh asks questions if there is none.
+        File::create(directory.join(".zshrc"))?;
+        let mut init = Command::new(program);
+        let init = inside_new(|| {
+            let player = Player::spawn(&mut init, vec![Step::Report("init".to_owned()), Step::Reign])?;
+            set_up_loopback(&[remote(number), local(number)], remote_v6(number))?;
+            Ok(player)
+        });
+        let mut init = init.context("namespaces")?;
+        let namespaces = Namespaces::of(init.pid())?;
+        init.reached("init")?;
+        let (program, binary) = (program.to_owned(), binary.to_owned());
+        Ok(Self { number, directory, program, binary, shared, namespaces, _init: init, canaries: AtomicU16::new(0) })
+    }
+
+    /// The sensor that all tests share.
+    pub(crate) fn sensor(&self) -> Result<&Sensor> {
+        self.shared.as_deref().context("this test needs the tag that gives it the shared sensor")
+    }
+
+    /// Path of the sensor's binary.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The lab's directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Starts a sensor for this test alone, with `config` added to the suite's own settings.
+    pub(crate) fn start_sensor(&self, name: &str, config: &str) -> Result<Sensor> {
+        Sensor::start(&self.binary, &self.directory.join(name), config)
+    }
+
+    /// An address that no other lab has, for the far side.
+    pub(crate) fn remote(&self) -> IpAddr {
+        remote(self.number).into()
+    }
+
+    /// Another one, for the near side.
+    pub(crate) fn local(&self) -> IpAddr {
+        local(self.number).into()
+    }
+
+    /// An IPv6 address that no other lab has.
+    pub(crate) fn remote_v6(&self) -> IpAddr {
+        remote_v6(self.number).into()
+    }
+
+    /// Whether an address is one of this lab alone.
+    pub(crate) fn has_address(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        [self.remote(), self.local(), self.remote_v6()].contains(&address)
+    }
+
+    /// Listens in the lab, on any free port.
+    pub(crate) fn listen(&self, address: IpAddr) -> Result<Listener> {
+        let socket = self.namespaces.inside(|| Ok(TcpListener::bind((address, 0))?))?;
+        socket.set_nonblocking(true)?;
+        Ok(Listener { address: socket.local_addr()?, socket })
+    }
+
+    /// Connects from the lab, from its near side unless `from` says otherwise; waits for somebody to listen.
+    pub(crate) fn connect(&self, from: IpAddr, to: SocketAddr) -> Result<TcpStream> {
+        let family = if to.is_ipv4() { rustix::net::AddressFamily::INET } else { rustix::net::AddressFamily::INET6 };
+        until(&format!("a listener at {to}"), || {
+            let socket = self.namespaces.inside(|| Ok(rustix::net::socket(family, rustix::net::SocketType::STREAM, None)?))?;
+            rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;
+            match rustix::net::connect(&socket, &to) {
+                Ok(()) => Ok(Some(TcpStream::from(socket))),
+                Err(rustix::io::Errno::CONNREFUSED) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    /// This program under another name: an actor's file.
+    pub(crate) fn program(&self, name: &str) -> Result<PathBuf> {
+        let path = self.directory.join("bin").join(name);
+        match std::fs::hard_link(&self.program, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(path),
+            result => result.map(|()| path).context("program"),
+        }
+    }
+
+    /// A symbolic link to a file, named `name`.
+    pub(crate) fn link(&self, name: &str, target: &Path) -> Result<PathBuf> {
+        let path = self.directory.join("bin").join(name);
+        std::os::unix::fs::symlink(target, &path)?;
+        Ok(path)
+    }
+
+    /// Starts an actor that begins as `file` and is called `args`.
+    pub(crate) fn play(&self, file: &Path, args: &[&str], steps: Vec<Step>) -> Result<Player> {
+        let mut command = self.command(file);
+        if let [name, rest @ ..] = args {
+            command.arg0(name).args(rest);
+        }
+        self.namespaces.inside(|| Player::spawn(&mut command, steps))
+    }
+
+    /// Starts a real program, looked up on PATH; the test is skipped where it is not installed.
+    pub(crate) fn run(&self, program: &str, args: &[&str]) -> Result<Guard> {
+        let mut command = self.command(&which(program)?);
+        command.arg0(program).args(args).stdin(Stdio::null());
+        self.namespaces.inside(|| Guard::spawn(&mut command))
+    }
+
+    fn command(&self, file: &Path) -> Command {
+        let mut command = Command::new(file);
+        let output = || File::options().create(true).append(true).open(self.directory.join(OUTPUT));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", path).env("HOME", &self.directory).env("TERM", "dumb");
+        command.env_remove(VARIABLE).current_dir(&self.directory);
+        for set in [Command::stdout, Command::stderr] {
+            set(&mut command, output().map_or_else(|_| Stdio::null(), Stdio::from));
+        }
+        command
+    }
+
+    /// What the lab's programs have written.
+    pub(crate) fn output(&self) -> String {
+        std::fs::read(self.directory.join(OUTPUT)).map_or_else(|_| String::new(), |all| String::from_utf8_lossy(&all).into())
+    }
+
+    /// The processes that live in the lab, with their arguments.
+    pub(crate) fn processes(&self) -> Result<Vec<(u32, Vec<Arg>)>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let entry = entry?;
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            // A process that ends meanwhile is none.
+            let Ok(true) = self.namespaces.hold(pid) else { continue };
+            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+            let line = line.strip_suffix(b"\0").unwrap_or(&line);
+            found.push((pid, line.split(|byte| *byte == 0).map(|arg| Arg(arg.to_vec())).collect()));
+        }
+        Ok(found)
+    }
+
+    /// Waits for a process of the lab with exactly these arguments; its number.
+    pub(crate) fn process(&self, args: &[&str]) -> Result<u32> {
+        let wanted: Vec<Arg> = args.iter().copied().map(Arg::from).collect();
+        until(&format!("a process called {args:?}"), || {
+            Ok(self.processes()?.into_iter().find(|(_, args)| *args == wanted).map(|(pid, _)| pid))
+        })
+    }
+}
+
+const OUTPUT: &str = "output";
+
+/// Where a program is installed, or a skip.
+pub(crate) fn which(program: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file());
+    found.map_or_else(|| skip(format!("{program} is not installed")), Ok)
+}
+
+fn remote(number: u16) -> Ipv4Addr {
+    let [high, low] = number.to_be_bytes();
+    // TEST-NET-2, then the network set aside for benchmarks.
+    if high == 0 { Ipv4Addr::new(198, 51, 100, low) } else { Ipv4Addr::new(198, 18, high, low) }
+}
+
+fn local(number: u16) -> Ipv4Addr {
+    let [high, low] = number.to_be_bytes();
+    if high == 0 { Ipv4Addr::new(203, 0, 113, low) } else { Ipv4Addr::new(198, 19, high, low) }
+}
+
+fn remote_v6(number: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, 1)
+}
+
+/// A listener of the test.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+}
+
+impl Listener {
+    /// Waits for a connection; the other end's address comes with it.
+    pub(crate) fn accept(&self) -> Result<(TcpStream, SocketAddr)> {
+        until(&format!("a connection to {}", self.address), || match self.socket.accept() {
+            Ok((stream, peer)) => {
+                stream.set_nonblocking(false)?;
+                Ok(Some((stream, peer)))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error.into()),
+        })
+    }
+}

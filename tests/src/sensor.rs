@@ -1,0 +1,160 @@
+//! A running sensor: its alerts, its log, its events, and its end.
+
+use crate::counters::{self, Counters};
+use crate::player::Guard;
+use crate::supervise::ends_with_parent;
+use crate::tail::Tail;
+use crate::wait::until;
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Which program of the kernel side sees what, as the sensor says when it is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hooks {
+    /// `fentry`, `kprobe` or `tracepoint`.
+    pub(crate) connect: String,
+    /// The same, or `off`.
+    pub(crate) accept: String,
+}
+
+impl Hooks {
+    /// Whether accepts that are no ordinary 64-bit system call are seen.
+    pub(crate) fn see_every_accept(&self) -> bool {
+        self.accept != "tracepoint" && self.accept != "off"
+    }
+}
+
+/// A sensor that was started and has said that it is ready.
+pub(crate) struct Sensor {
+    process: Mutex<Guard>,
+    pid: u32,
+    hooks: Hooks,
+    directory: PathBuf,
+    alerts: Mutex<Tail>,
+    log: Mutex<Tail>,
+}
+
+/// How a sensor ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its exit status; none if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// What it counted, if it said so.
+    pub(crate) counters: Option<Counters>,
+}
+
+impl Sensor {
+    /// Starts the sensor with a configuration, and waits until it is ready.
+    pub(crate) fn start(binary: &Path, directory: &Path, config: &str) -> Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        let mut command = command(binary, directory, config)?;
+        let [out, log] = ["alerts.ndjson", "log.ndjson"].map(|name| directory.join(name));
+        command.stdin(Stdio::null()).stdout(File::create(&out)?).stderr(File::create(&log)?);
+        ends_with_parent(&mut command, None);
+        let mut process = Guard::spawn(&mut command)?;
+        let pid = process.pid();
+        let mut tail = Tail::new(&log)?;
+        let ready = until("the sensor to be ready", || {
+            tail.read()?;
+            if let Some(line) = tail.raw().iter().find(|line| line.contains("sensor ready")) {
+                return Ok(Some(line.clone()));
+            }
+            match process.ended()? {
+                Some(status) => bail!("the sensor ended with {status}"),
+                None => Ok(None),
+            }
+        });
+        let ready = ready.with_context(|| format!("sensor log:\n{}", tail.last(30)))?;
+        let hooks = hooks(&ready).with_context(|| format!("no hooks in {ready}"))?;
+        let (alerts, log) = (Mutex::new(Tail::new(&out)?), Mutex::new(tail));
+        Ok(Self { process: Mutex::new(process), pid, hooks, directory: directory.to_owned(), alerts, log })
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// What it attached.
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
+    /// The file that it writes events to.
+    pub(crate) fn events(&self) -> PathBuf {
+        self.directory.join(EVENTS)
+    }
+
+    /// The alerts so far that `wanted` takes.
+    pub(crate) fn alerts(&self, wanted: impl Fn(&Value) -> bool) -> Result<Vec<Value>> {
+        let mut tail = lock(&self.alerts);
+        tail.read().context("alerts")?;
+        Ok(tail.documents()?.iter().filter(|alert| wanted(alert)).cloned().collect())
+    }
+
+    /// The last lines of its log.
+    pub(crate) fn log_tail(&self) -> String {
+        let mut log = lock(&self.log);
+        match log.read() {
+            Ok(()) => log.last(15),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    /// Asks it to end, and waits for that.
+    pub(crate) fn stop(&self, signal: Signal) -> Result<Ended> {
+        let mut process = lock(&self.process);
+        let pid = Pid::from_raw(i32::try_from(self.pid)?).context("process number")?;
+        kill_process(pid, signal).context("the sensor is gone")?;
+        let code = process.wait()?.code();
+        let mut log = lock(&self.log);
+        log.read()?;
+        let mut counters = None;
+        for line in log.raw() {
+            let line: Value = serde_json::from_str(line).with_context(|| format!("no JSON in the log: {line}"))?;
+            if let Some(text) = counters::reported(&line) {
+                ensure!(counters.is_none(), "the counters are reported twice");
+                counters = Some(Counters::parse(text)?);
+            }
+        }
+        Ok(Ended { code, counters })
+    }
+
+    /// Asks it to end, and checks that it does so cleanly and that its counters agree.
+    pub(crate) fn stop_cleanly(&self) -> Result<Counters> {
+        let Ended { code, counters } = self.stop(Signal::TERM)?;
+        ensure!(code == Some(0), "the sensor ended with {code:?}, log:\n{}", self.log_tail());
+        let counters = counters.with_context(|| format!("no counters at the end, log:\n{}", self.log_tail()))?;
+        counters.balance()?;
+        self.alerts(|_| false).context("the output holds something else than alerts")?;
+        Ok(counters)
+    }
+}
+
+const EVENTS: &str = "events.ndjson";
+
+/// The sensor as the tests run it.
+pub(crate) fn command(binary: &Path, directory: &Path, config: &str) -> Result<Command> {
+    let path = directory.join("sensor.toml");
+    std::fs::write(&path, config)?;
+    let mut command = Command::new(binary);
+    command.args(["run", "--log-format", "json", "--format", "json", "--config"]).arg(path);
+    command.arg("--events").arg(directory.join(EVENTS));
+    Ok(command)
+}
+
+fn hooks(ready: &str) -> Result<Hooks> {
+    let line: Value = serde_json::from_str(ready)?;
+    let fields = line.get("fields").unwrap_or(&line);
+    let of = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned).context(name.to_owned());
+    Ok(Hooks { connect: of("connect")?, accept: of("accept")? })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

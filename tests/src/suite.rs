@@ -1,0 +1,137 @@
+//! Runs the table of tests.
+
+use crate::cases::{Case, TABLE, Tag};
+use crate::lab::Lab;
+use crate::report::{Outcome, Sums};
+use crate::sensor::Sensor;
+use crate::skip::Skip;
+use anyhow::{Context, Result};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What to run, and on what.
+pub(crate) struct Plan {
+    /// The sensor's binary.
+    pub(crate) binary: PathBuf,
+    /// Hook configurations, each a `[hooks]` section's text; the whole table is run for each.
+    pub(crate) hooks: Vec<String>,
+    /// Tests at a time.
+    pub(crate) jobs: usize,
+    /// Whether a skipped test is a failure.
+    pub(crate) no_skip: bool,
+    /// Which tests.
+    pub(crate) filter: Filter,
+}
+
+/// Which tests to run: those whose name holds the text, or that have (`tag:NAME`) or do not have (`not:NAME`) a tag.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter(pub(crate) Vec<String>);
+
+impl Filter {
+    /// Whether all parts of the filter take the test.
+    pub(crate) fn takes(&self, case: &Case) -> bool {
+        let tagged = |name: &str| case.tags.iter().any(|tag| tag.name() == name);
+        self.0.iter().all(|part| match part.split_once(':') {
+            Some(("tag", name)) => tagged(name),
+            Some(("not", name)) => !tagged(name),
+            _ => case.name.contains(part.as_str()),
+        })
+    }
+}
+
+/// Runs everything; whether it was a success.
+pub(crate) fn run(plan: &Plan, directory: &Path) -> Result<bool> {
+    // Actors are hard links to it, so it has to be on the same file system.
+    let program = directory.join("program");
+    std::fs::copy(std::env::current_exe()?, &program)?;
+    let mut sums = Sums::default();
+    for (number, hooks) in plan.hooks.iter().enumerate() {
+        let place = directory.join(format!("run-{number}"));
+        std::fs::create_dir(&place)?;
+        let run = Run { plan, hooks, directory: &place, program: &program, label: label(hooks) };
+        run.all(&mut sums)?;
+    }
+    Ok(sums.finish(!plan.no_skip))
+}
+
+fn label(hooks: &str) -> String {
+    let text = hooks.replace('"', "").replace('\n', " ").replace("[hooks]", "");
+    let words: String = text.split_whitespace().collect();
+    if words.is_empty() { String::new() } else { format!(" [{}]", words.replace("accept=", ",accept=")) }
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    hooks: &'a str,
+    directory: &'a Path,
+    program: &'a Path,
+    label: String,
+}
+
+impl Run<'_> {
+    fn all(&self, sums: &mut Sums) -> Result<()> {
+        let chosen = TABLE.iter().flat_map(|cases| cases.iter()).enumerate();
+        let chosen: Vec<(usize, &Case)> = chosen.filter(|(_, case)| self.plan.filter.takes(case)).collect();
+        let (alone, together): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|(_, case)| case.has(Tag::Alone));
+        let sensor = if together.iter().chain(&alone).any(|(_, case)| !case.has(Tag::Own)) {
+            let sensor = Sensor::start(&self.plan.binary, &self.directory.join("sensor"), self.hooks);
+            Some(Arc::new(sensor.context("the sensor that the tests share")?))
+        } else {
+            None
+        };
+        let sums = Mutex::new(sums);
+        let queue = Mutex::new(VecDeque::from(together));
+        std::thread::scope(|scope| {
+            for _ in 0..self.plan.jobs {
+                scope.spawn(|| {
+                    while let Some((number, case)) = take(&queue) {
+                        self.one(number, case, sensor.clone(), &sums);
+                    }
+                });
+            }
+        });
+        for (number, case) in alone {
+            self.one(number, case, sensor.clone(), &sums);
+        }
+        if let Some(sensor) = sensor {
+            let start = Instant::now();
+            let outcome = match sensor.stop_cleanly() {
+                Ok(_) => Outcome::Passed,
+                Err(error) => Outcome::Failed(format!("{error:#}")),
+            };
+            self.add(&sums, "the shared sensor ends cleanly and its counters agree", start.elapsed(), &outcome);
+        }
+        Ok(())
+    }
+
+    fn one(&self, number: usize, case: &Case, sensor: Option<Arc<Sensor>>, sums: &Mutex<&mut Sums>) {
+        let start = Instant::now();
+        let result = self.in_lab(number, case, sensor);
+        let outcome = match result {
+            Ok(()) => Outcome::Passed,
+            Err(error) => match error.downcast_ref::<Skip>() {
+                Some(Skip(reason)) => Outcome::Skipped(reason.clone()),
+                None => Outcome::Failed(format!("{error:#}")),
+            },
+        };
+        self.add(sums, case.name, start.elapsed(), &outcome);
+    }
+
+    fn in_lab(&self, number: usize, case: &Case, sensor: Option<Arc<Sensor>>) -> Result<()> {
+        let number = u16::try_from(number + 1)?;
+        let sensor = sensor.filter(|_| !case.has(Tag::Own));
+        let lab = Lab::new(number, self.directory, self.program, &self.plan.binary, sensor).context("lab")?;
+        (case.run)(&lab)
+    }
+
+    fn add(&self, sums: &Mutex<&mut Sums>, name: &str, took: Duration, outcome: &Outcome) {
+        let name = format!("{name}{}", self.label);
+        sums.lock().unwrap_or_else(PoisonError::into_inner).add(&name, took, outcome);
+    }
+}
+
+fn take<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+}

@@ -1,0 +1,93 @@
+//! The program around the suite: makes its temporary directory, and removes it however the suite ends, be it by a
+//! signal, a panic or a kill. The suite's processes go with it: actors when their stream to it closes, sensors by the
+//! signal that the kernel sends when a parent ends.
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// The variable that tells the suite its directory.
+const VARIABLE: &str = "SENSOR_TESTS_DIRECTORY";
+
+/// The suite's directory, if this is the suite.
+pub(crate) fn directory() -> Option<PathBuf> {
+    std::env::var_os(VARIABLE).map(PathBuf::from)
+}
+
+/// Runs the suite, which is this program again, and cleans up behind it.
+pub(crate) fn run() -> Result<ExitCode> {
+    let directory = tempfile::Builder::new().prefix("sensor-tests-").tempdir().context("temporary directory")?;
+    // Tests also run the sensor and programs as other users.
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))?;
+    let path = directory.path().canonicalize()?;
+    let signals = block_signals()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(std::env::args_os().skip(1)).env(VARIABLE, &path);
+    ends_with_parent(&mut command, Some(signals));
+    let suite = command.spawn().context("cannot start the suite")?;
+    let pid = Pid::from_child(&suite);
+    let code = loop {
+        let signal = wait_for(&signals)?;
+        if signal != libc::SIGCHLD {
+            kill_process(pid, Signal::KILL)?;
+            let _ = waitpid(Some(pid), WaitOptions::empty());
+            break u8::try_from(128 + signal).unwrap_or(1);
+        }
+        if let Some((_, status)) = waitpid(Some(pid), WaitOptions::NOHANG)? {
+            let code = status.exit_status().and_then(|code| u8::try_from(code).ok());
+            break code.unwrap_or(1);
+        }
+    };
+    remove(directory.path())?;
+    Ok(ExitCode::from(code))
+}
+
+/// Processes that write into the directory may take a moment to be gone.
+fn remove(directory: &Path) -> Result<()> {
+    crate::wait::until("the temporary directory to be removed", || match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(None),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(Some(())),
+    })
+}
+
+/// Makes the process that `command` starts end when the calling thread does, and gives it back signals that are blocked
+/// here.
+pub(crate) fn ends_with_parent(command: &mut Command, blocked: Option<libc::sigset_t>) {
+    let before_exec = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if let Some(set) = blocked {
+            // SAFETY: the set is a local variable, and the old one is not wanted.
+            unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+        }
+        Ok(())
+    };
+    // SAFETY: two system calls and no allocation between fork and exec.
+    unsafe { command.pre_exec(before_exec) };
+}
+
+fn block_signals() -> Result<libc::sigset_t> {
+    // SAFETY: a set of bits; sigemptyset makes it valid before it is used.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is a local variable.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    for signal in [libc::SIGCHLD, libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: as above.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    // SAFETY: the set outlives the call; the old set is not wanted.
+    let result = unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+    ensure!(result == 0, "sigprocmask: {}", std::io::Error::last_os_error());
+    Ok(set)
+}
+
+fn wait_for(signals: &libc::sigset_t) -> Result<i32> {
+    let mut signal = 0;
+    // SAFETY: both are valid for the time of the call.
+    let error = unsafe { libc::sigwait(signals, &raw mut signal) };
+    ensure!(error == 0, "sigwait: {}", std::io::Error::from_raw_os_error(error));
+    Ok(signal)
+}

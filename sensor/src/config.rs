@@ -1,1 +1,243 @@
-//! (being written)
+//! What the sensor is told: built-in defaults, which are the rule as published, and a TOML file over them.
+//!
+//! Every key has one meaning and one form; an unknown key is an error. `[rule]` can change while the sensor runs, the rest
+//! needs a restart.
+
+mod parse;
+mod print;
+#[cfg(test)]
+mod tests;
+
+use ipnet::IpNet;
+use sensor_common::address::{Prefix, mapped};
+use sensor_common::settings::{MAX_EXCLUDED, Slot};
+use serde::Deserialize;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Read if no other file is named; may be absent.
+pub const DEFAULT_PATH: &str = "/etc/sensor/sensor.toml";
+/// Largest file that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What counts as a match. A reload applies it.
+    pub rule: Rule,
+    /// How the kernel is watched.
+    pub hooks: Hooks,
+    /// What the host is called in documents.
+    pub host: Host,
+    /// What is known of the kernel.
+    pub kernel: Kernel,
+    /// Buffers between the kernel and the sensor.
+    pub rings: Rings,
+}
+
+/// `[rule]`: what counts as a match.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rule {
+    /// Longest time between a connection and the execution that belongs to it; whole milliseconds, 1 ms to 1 h.
+    #[serde(deserialize_with = "parse::span")]
+    pub span: Duration,
+    /// Destinations that do not count, at most [`MAX_EXCLUDED`]. IPv4-mapped networks stand here as IPv4.
+    #[serde(deserialize_with = "parse::excluded")]
+    pub excluded: Vec<IpNet>,
+}
+
+/// `[hooks]`: how the kernel is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hooks {
+    /// How connections made are seen.
+    pub connect: Hook,
+    /// How connections accepted are seen; `None` (written `"off"`): not at all.
+    #[serde(deserialize_with = "parse::accept")]
+    pub accept: Option<Hook>,
+}
+
+/// A way to watch a kernel function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hook {
+    /// The best one that this kernel offers.
+    Auto,
+    /// fentry and fexit programs only.
+    Fentry,
+    /// kprobes only.
+    Kprobe,
+    /// Tracepoints only.
+    Tracepoint,
+}
+
+/// `[host]`: what the host is called in documents, where that differs from what it says itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Host {
+    /// `host.id`.
+    #[serde(deserialize_with = "parse::label")]
+    pub id: Option<String>,
+    /// `host.name`.
+    #[serde(deserialize_with = "parse::label")]
+    pub name: Option<String>,
+}
+
+/// `[kernel]`: what is known of the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kernel {
+    /// File with the running kernel's type information (BTF), if the kernel does not offer it itself.
+    #[serde(deserialize_with = "parse::absolute_path")]
+    pub btf: Option<PathBuf>,
+}
+
+/// `[rings]`: sizes of the buffers between the kernel and the sensor, in bytes. Powers of two from 64 KiB, which hold the
+/// largest record several times and are whole pages on every machine, to 256 MiB.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rings {
+    /// For connections.
+    #[serde(deserialize_with = "parse::ring")]
+    pub connections: u32,
+    /// For executions.
+    #[serde(deserialize_with = "parse::ring")]
+    pub executions: u32,
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        let net = |address: [u8; 4], length| IpNet::new_assert(address.into(), length);
+        let loopback = IpNet::new_assert(std::net::Ipv6Addr::LOCALHOST.into(), 128);
+        Self {
+            span: Duration::from_secs(5),
+            excluded: vec![net([127, 0, 0, 0], 8), net([169, 254, 0, 0], 16), net([224, 0, 0, 0], 4), loopback],
+        }
+    }
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self { connect: Hook::Auto, accept: Some(Hook::Auto) }
+    }
+}
+
+impl Default for Rings {
+    fn default() -> Self {
+        Self { connections: 512 << 10, executions: 4 << 20 }
+    }
+}
+
+/// Why there is no valid configuration. One line each, beginning with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is too long to be a configuration.
+    #[error("{}: longer than {MAX_BYTES} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no text.
+    #[error("{}:{line}: not UTF-8", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The first line that is no text, from 1.
+        line: usize,
+    },
+    /// The text is no TOML, or says something that is not allowed.
+    #[error("{}:{invalid}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        invalid: parse::Invalid,
+    },
+}
+
+impl Config {
+    /// Reads `path`; without one [`DEFAULT_PATH`], and without that file the defaults hold.
+    ///
+    /// # Errors
+    /// The named file is absent, or a file that is there cannot be read or is not valid.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        match Self::read(path.unwrap_or(Path::new(DEFAULT_PATH))) {
+            Err(ConfigError::Read { source, .. }) if path.is_none() && source.kind() == io::ErrorKind::NotFound => {
+                Ok(Self::default())
+            }
+            result => result,
+        }
+    }
+
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let error = |source| ConfigError::Read { path: path.to_owned(), source };
+        let mut bytes = Vec::new();
+        File::open(path).map_err(error)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(error)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(ConfigError::TooLarge { path: path.to_owned() });
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+            ConfigError::NotUtf8 { path: path.to_owned(), line: good.filter(|byte| **byte == b'\n').count() + 1 }
+        })?;
+        parse::config(&text).map_err(|invalid| ConfigError::Invalid { path: path.to_owned(), invalid })
+    }
+
+    /// The configuration as TOML, which read again gives the same.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        print::config(self)
+    }
+
+    /// What the kernel side is told of the rule; a reload hands over another one.
+    #[must_use]
+    pub fn kernel_slot(&self) -> Slot {
+        let Rule { span, excluded } = &self.rule;
+        let mut prefixes = [Prefix::default(); MAX_EXCLUDED];
+        for (place, net) in prefixes.iter_mut().zip(excluded) {
+            *place = match net {
+                IpNet::V4(net) => Prefix::new(&mapped(net.network().octets()), 96 + net.prefix_len()),
+                IpNet::V6(net) => Prefix::new(&net.network().octets(), net.prefix_len()),
+            };
+        }
+        Slot {
+            // An hour at most, by parsing.
+            span_ns: u64::try_from(span.as_nanos()).unwrap_or(u64::MAX),
+            excluded_count: excluded.len().min(MAX_EXCLUDED) as u64,
+            excluded: prefixes,
+        }
+    }
+
+    /// The keys that differ in `new` and that only a restart can apply.
+    #[must_use]
+    pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
+        // Taken apart completely, so that a new key cannot be forgotten.
+        let Self { rule: _, hooks, host, kernel, rings } = self;
+        let Hooks { connect, accept } = hooks;
+        let Host { id, name } = host;
+        let Kernel { btf } = kernel;
+        let Rings { connections, executions } = rings;
+        let keys = [
+            ("hooks.connect", *connect != new.hooks.connect),
+            ("hooks.accept", *accept != new.hooks.accept),
+            ("host.id", *id != new.host.id),
+            ("host.name", *name != new.host.name),
+            ("kernel.btf", *btf != new.kernel.btf),
+            ("rings.connections", *connections != new.rings.connections),
+            ("rings.executions", *executions != new.rings.executions),
+        ];
+        keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
+    }
+}

@@ -1,0 +1,72 @@
+//! From the configuration to TOML.
+
+use super::{Config, Hook, Hooks, Host, Kernel, Rings, Rule};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// The whole configuration. A key that has no value is shown as a comment that says what holds instead.
+pub(super) fn config(config: &Config) -> String {
+    // Taken apart completely, so that a new key cannot be forgotten.
+    let Config { rule, hooks, host, kernel, rings } = config;
+    let Rule { span, excluded } = rule;
+    let Hooks { connect, accept } = hooks;
+    let Host { id, name } = host;
+    let Kernel { btf } = kernel;
+    let Rings { connections, executions } = rings;
+    let networks: Vec<String> = excluded.iter().map(|network| quoted(&network.to_string())).collect();
+    let mut text = String::new();
+    section(&mut text, "rule", &[("span", Ok(quoted(&duration(*span)))), ("excluded", Ok(list(&networks)))]);
+    section(
+        &mut text,
+        "hooks",
+        &[("connect", Ok(quoted(hook(*connect)))), ("accept", Ok(quoted(accept.map_or("off", hook))))],
+    );
+    let id = id.as_deref().map(quoted).ok_or("the machine id");
+    let name = name.as_deref().map(quoted).ok_or("the host name");
+    section(&mut text, "host", &[("id", id), ("name", name)]);
+    // Paths are text: they come from TOML.
+    let btf = btf.as_ref().map(|path| quoted(&path.to_string_lossy())).ok_or(crate::kernel::btf::KERNEL_BTF);
+    section(&mut text, "kernel", &[("btf", btf)]);
+    section(
+        &mut text,
+        "rings",
+        &[("connections", Ok(connections.to_string())), ("executions", Ok(executions.to_string()))],
+    );
+    text
+}
+
+/// One table: its keys with their values, or with what holds without one.
+fn section(text: &mut String, name: &str, keys: &[(&str, Result<String, &str>)]) {
+    let blank = if text.is_empty() { "" } else { "\n" };
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{blank}[{name}]");
+    for (key, value) in keys {
+        let _ = match value {
+            Ok(value) => writeln!(text, "{key} = {value}"),
+            Err(instead) => writeln!(text, "# {key} is not set: {instead}"),
+        };
+    }
+}
+
+fn list(items: &[String]) -> String {
+    format!("[{}]", items.join(", "))
+}
+
+/// A TOML string. TOML knows every escape that JSON uses; DEL, which JSON leaves as it is, no value contains.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn duration(span: Duration) -> String {
+    let millis = span.as_millis();
+    if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
+}
+
+fn hook(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Auto => "auto",
+        Hook::Fentry => "fentry",
+        Hook::Kprobe => "kprobe",
+        Hook::Tracepoint => "tracepoint",
+    }
+}

@@ -1,2 +1,94 @@
-//! Builds, tests and measures the sensor.
-fn main() {}
+//! Builds, tests and measures the sensor: `cargo xtask COMMAND`, each command in the file of its name.
+//!
+//! Exit status 0 if all went well, 1 if something failed, 2 for a wrong command line.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people: what it prints is its output")]
+
+mod apt;
+mod ebpf;
+mod host;
+mod leftover;
+mod lint;
+mod live;
+mod object_file;
+mod run;
+mod setup;
+mod shell;
+mod tally;
+mod test;
+mod toolchain;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Builds, tests and measures the sensor.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building needs and is missing
+    Setup,
+    /// Build and check the eBPF object, unless it is newer than its sources
+    Ebpf {
+        /// Build it in any case
+        #[arg(long)]
+        force: bool,
+        /// Processor of the machine it is for
+        #[arg(long, default_value = std::env::consts::ARCH, value_parser = ["aarch64", "x86_64"])]
+        arch: String,
+    },
+    /// Build the sensor with its eBPF object, optimized
+    Build,
+    /// Build the sensor, installing what is missing, and start it on this host
+    Run {
+        /// Arguments of `sensor run`
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Check format, lints, unit tests, the eBPF object and the sensor on this host
+    Test(test::Options),
+    /// Run the end-to-end tests alone and look for what they leave behind; needs root and built programs
+    #[command(hide = true)]
+    Live {
+        /// Only tests whose names contain this
+        filter: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    match perform(command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(command: Command) -> Result<ExitCode> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in no workspace")?;
+    match command {
+        Command::Setup => setup::for_building()?,
+        Command::Ebpf { force, arch } => println!("{}", described(&ebpf::build(root, &arch, force)?)?),
+        Command::Build => println!("{}", described(&host::build(root)?)?),
+        Command::Run { arguments } => run::run(root, arguments)?,
+        Command::Test(options) => return test::test(root, &options),
+        Command::Live { filter } => return live::supervise(filter.as_deref()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A file that was built, and its size.
+fn described(path: &Path) -> Result<String> {
+    let size = path.metadata().with_context(|| path.display().to_string())?.len();
+    Ok(format!("{} ({size} bytes)", path.display()))
+}

@@ -1,0 +1,220 @@
+//! Builds the eBPF object, checks it, and puts it where `sensor` embeds it.
+//!
+//! The same sources and the same tools give the same bytes, in whichever directory: paths are mapped to fixed names,
+//! settings of the caller's Cargo are left out, and debug information goes, once BTF has been made from it.
+
+use crate::lint;
+use crate::object_file::{self, State};
+use crate::shell;
+use crate::toolchain::{self, Core, TARGET, Toolchain};
+use anyhow::{Context, Result, bail};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+/// The package of the eBPF programs; it does not compile for a host.
+pub(crate) const PACKAGE: &str = "sensor-ebpf";
+/// What `setup` does, said wherever a tool is missing.
+const ADVICE: &str = "run `cargo xtask setup`";
+
+/// Builds the object for a processor unless it is newer than its sources, and returns its path.
+pub(crate) fn build(root: &Path, arch: &str, force: bool) -> Result<PathBuf> {
+    let path = object_file::path(root, arch);
+    if !force && object_file::state(root, arch)? == State::Fresh {
+        return Ok(path);
+    }
+    // A source changed while the compiler runs must count as newer, one with a time in the future must not for ever.
+    let time = object_file::newest_source(root)?.0.max(SystemTime::now());
+    let target_dir = root.join("target/ebpf");
+    let object = compile(root, &target_dir, arch)?;
+    let bytes = std::fs::read(&object).with_context(|| object.display().to_string())?;
+    lint::check(&bytes, &private_paths(root)).with_context(|| format!("the object {}", object.display()))?;
+    std::fs::File::open(&object)?.set_modified(time)?;
+    let directory = path.parent().context("the object has no directory")?;
+    std::fs::create_dir_all(directory)?;
+    std::fs::rename(&object, &path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// Checks the object that is there.
+pub(crate) fn check(root: &Path, arch: &str) -> Result<()> {
+    let path = object_file::path(root, arch);
+    let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    lint::check(&bytes, &private_paths(root)).with_context(|| format!("the object {}", path.display()))?;
+    println!("{}: no faults", path.display());
+    Ok(())
+}
+
+/// Compiles `sensor-ebpf` of the workspace at `root`, strips the result and returns its path in `target_dir`.
+pub(crate) fn compile(root: &Path, target_dir: &Path, arch: &str) -> Result<PathBuf> {
+    let toolchain = toolchain::find().with_context(|| format!("no Rust compiler for {TARGET} found: {ADVICE}"))?;
+    let (linker, linker_version) = toolchain::linker()
+        .with_context(|| format!("no bpf-linker {} or newer found: {ADVICE}", toolchain::LINKER_VERSION))?;
+    let mut strip = toolchain::stripper().with_context(|| format!("no llvm-strip found: {ADVICE}"))?;
+    let core = match toolchain.core {
+        Core::Prebuilt => "compiled core library",
+        Core::Source => "core library from source",
+    };
+    println!("{}, Rust {}, {core}; bpf-linker {linker_version}", toolchain.rustc.display(), toolchain.version);
+    // The crates must be there before their directories can be named.
+    shell::run(cargo(&toolchain, root).args(["fetch", "--locked", "--quiet", "--target", TARGET]))?;
+    let mut build = cargo(&toolchain, root);
+    build.args(["build", "--locked", "--release", "--package", PACKAGE, "--target", TARGET, "--target-dir"]);
+    build.arg(target_dir);
+    if toolchain.core == Core::Source {
+        build.arg("-Zbuild-std=core");
+    }
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags(root, &toolchain, arch)?);
+    // As a setting of Cargo, not a flag, so that the place of the linker is no part of the names of symbols.
+    build.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
+    shell::run(&mut build)?;
+    let built = target_dir.join(TARGET).join("release").join(PACKAGE);
+    let object = target_dir.join(format!("{PACKAGE}-{arch}.stripped.o"));
+    std::fs::copy(&built, &object).with_context(|| built.display().to_string())?;
+    shell::run(strip.arg(&object))?;
+    Ok(object)
+}
+
+/// The toolchain's Cargo without what the caller's environment says of compilers, flags and profiles.
+fn cargo(toolchain: &Toolchain, root: &Path) -> Command {
+    let mut command = Command::new(&toolchain.cargo);
+    command.current_dir(root);
+    for (name, _) in std::env::vars_os() {
+        if changes_the_build(&name) {
+            command.env_remove(name);
+        }
+    }
+    let bootstrap = match toolchain.core {
+        // aya-ebpf uses unstable features; it alone, since a build script that sees `1` asks for -Zbuild-std.
+        Core::Prebuilt => "aya_ebpf",
+        Core::Source => "1",
+    };
+    command.env("RUSTC", &toolchain.rustc).env("RUSTC_BOOTSTRAP", bootstrap);
+    // An empty value also overrules a wrapper from a configuration file.
+    command.env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
+    command
+}
+
+/// Whether a variable of the environment changes what Cargo builds. Its home and its network settings do not.
+fn changes_the_build(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix.as_bytes()));
+    let kept = ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_TERM_"];
+    (starts(&["CARGO"]) && !starts(&kept))
+        || starts(&["RUSTC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "AYA_", "LD_LIBRARY_PATH"])
+}
+
+/// The compiler's flags, separated as Cargo wants them.
+fn flags(root: &Path, toolchain: &Toolchain, arch: &str) -> Result<OsString> {
+    let mut flags: Vec<OsString> = vec![
+        // BTF is made from debug information, that of dependencies too.
+        "-Cdebuginfo=2".into(),
+        "-Clink-arg=--btf".into(),
+        format!("--cfg=bpf_target_arch=\"{arch}\"").into(),
+    ];
+    let mut map = |from: &Path, to: &str| {
+        let mut flag = OsString::from("--remap-path-prefix=");
+        flag.push(from);
+        flag.push("=");
+        flag.push(to);
+        flags.push(flag);
+    };
+    map(root, "/sensor");
+    map(&toolchain.sysroot.join("lib/rustlib/src/rust"), &format!("/rustc/{}", toolchain.version));
+    let registry = toolchain::cargo_home().join("registry/src");
+    let entries = std::fs::read_dir(&registry).with_context(|| registry.display().to_string())?;
+    for entry in entries {
+        // One directory for each registry or mirror; its name depends on the address.
+        map(&entry?.path(), "/registry");
+    }
+    Ok(flags.join(OsStr::new("\u{1f}")))
+}
+
+/// Paths of this machine that must not be found in the object.
+fn private_paths(root: &Path) -> Vec<PathBuf> {
+    vec![root.to_path_buf(), toolchain::cargo_home()]
+}
+
+/// Builds the object once more from a copy of the workspace in another directory and compares the bytes.
+pub(crate) fn reproduce(root: &Path, arch: &str) -> Result<()> {
+    let first = build(root, arch, true)?;
+    let directory = tempfile::Builder::new().prefix("sensor-reproduce-").tempdir()?;
+    let copy = directory.path().join("somewhere/else");
+    copy_sources(root, &copy)?;
+    let second = compile(&copy, &directory.path().join("output"), arch)?;
+    let [first_bytes, second_bytes] = [std::fs::read(&first)?, std::fs::read(&second)?];
+    if let Some(place) = difference(&first_bytes, &second_bytes) {
+        let kept = root.join("target/ebpf/second.o");
+        std::fs::write(&kept, second_bytes)?;
+        bail!("{} and {}, built in two directories, differ from byte {place} on", first.display(), kept.display());
+    }
+    println!("built in two directories, the object has the same {} bytes", first_bytes.len());
+    Ok(())
+}
+
+/// Position of the first byte that two texts do not share.
+fn difference(one: &[u8], other: &[u8]) -> Option<usize> {
+    let shared = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    (shared < one.len().max(other.len())).then_some(shared)
+}
+
+/// Copies what Cargo needs of the workspace: all of it but hidden files, what was built, and links.
+fn copy_sources(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| to.display().to_string())?;
+    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        if name.as_encoded_bytes().starts_with(b".") || name == "target" {
+            continue;
+        }
+        if kind.is_dir() {
+            copy_sources(&entry.path(), &to.join(name))?;
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), to.join(name)).with_context(|| entry.path().display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_callers_build_settings_are_left_out() {
+        for name in ["CARGO_TARGET_DIR", "CARGO_PROFILE_RELEASE_LTO", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "CARGO", "RUSTC"]
+        {
+            assert!(changes_the_build(OsStr::new(name)), "{name}");
+        }
+        for name in ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_HTTP_PROXY", "HOME", "PATH", "RUSTUP_HOME", "http_proxy"]
+        {
+            assert!(!changes_the_build(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_difference_is_found() {
+        assert_eq!(difference(b"same", b"same"), None);
+        assert_eq!(difference(b"same", b"sane"), Some(2));
+        assert_eq!(difference(b"same", b"same and more"), Some(4));
+        assert_eq!(difference(b"", b"x"), Some(0));
+    }
+
+    #[test]
+    fn copies_hold_sources_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("a/b"));
+        for path in ["Cargo.toml", "src/deep/lib.rs", ".git/config", "target/debug/x", "src/.hidden"] {
+            let path = from.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "text").unwrap();
+        }
+        copy_sources(&from, &to).unwrap();
+        assert_eq!(std::fs::read(to.join("src/deep/lib.rs")).unwrap(), b"text");
+        assert!(to.join("Cargo.toml").is_file());
+        for absent in [".git", "target", "src/.hidden"] {
+            assert!(!to.join(absent).exists(), "{absent}");
+        }
+    }
+}

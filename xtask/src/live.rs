@@ -1,0 +1,54 @@
+//! The end-to-end tests on this host: a real sensor, real shells, real connections between namespaces.
+
+use crate::leftover::{self, Snapshot};
+use crate::tally::{self, Tally};
+use crate::{host, shell};
+use anyhow::{Context, Result, ensure};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+/// Builds the sensor and the tests and runs them, through sudo if this is not root.
+pub(crate) fn run(root: &Path, filter: Option<&str>) -> Result<Tally> {
+    host::build(root)?;
+    host::release(root, "sensor-tests", "sensor-tests")?;
+    let mut supervisor = Command::new(std::env::current_exe()?);
+    supervisor.arg("live").args(filter).env_remove("LD_LIBRARY_PATH");
+    suite(&mut shell::as_root(supervisor)?)
+}
+
+/// Runs the tests as root, then looks for what they left behind, which counts as one test more. The last line printed
+/// has the sums.
+pub(crate) fn supervise(filter: Option<&str>) -> Result<ExitCode> {
+    ensure!(rustix::process::geteuid().is_root(), "the end-to-end tests need root");
+    leftover::adopt_orphans()?;
+    let before = Snapshot::take()?;
+    let mut tests = Command::new(host::profile_directory("release")?.join("sensor-tests"));
+    tests.arg("--sensor").arg(host::profile_directory("release")?.join("sensor")).args(filter);
+    let mut sum = suite(&mut tests)?;
+    let left = leftover::since(&before)?;
+    println!("{}  the tests leave nothing behind", if left.is_empty() { "ok    " } else { "FAILED" });
+    for thing in &left {
+        println!("        {thing}");
+    }
+    // Nothing can be left behind by no test.
+    if sum.ran() + sum.skipped > 0 {
+        sum += if left.is_empty() { Tally::PASSED } else { Tally::FAILED };
+    }
+    println!("{sum}");
+    Ok(if sum.failed == 0 && left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs a test program, passes its lines on, and returns what the last one says.
+fn suite(command: &mut Command) -> Result<Tally> {
+    let mut last = None;
+    let status = shell::lines(command, |line| {
+        if let Some(unprinted) = last.replace(line.to_owned()) {
+            println!("{unprinted}");
+        }
+    })?;
+    let last = last.unwrap_or_default();
+    println!("{last}");
+    let sum = tally::of_suite(&last)
+        .with_context(|| format!("{}: no sums at the end ({status})", shell::describe(command)))?;
+    Ok(sum.with_status(status.success()))
+}

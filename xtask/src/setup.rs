@@ -1,0 +1,157 @@
+//! Installs what building and testing need and is missing, saying what it does before it does it.
+//!
+//! What is there is found by its files, so that nothing is asked of a package manager when nothing is missing. On Debian
+//! and its relatives packages are installed; where they have no Rust compiler for BPF, rustup adds the sources of the
+//! core library to the compiler in use. Elsewhere the command to run is printed.
+
+use crate::apt::{self, say};
+use crate::shell;
+use crate::toolchain::{self, LINKER_VERSION};
+use anyhow::{Context, Result, bail, ensure};
+use std::path::Path;
+use std::process::Command;
+
+/// Packages with a Rust compiler for BPF: Debian 12 and 13 have a current one beside their own, later ones need not.
+const COMPILERS: [&[&str]; 2] =
+    [&["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"], &["rustc", "cargo", "libstd-rust-dev-bpf"]];
+
+/// LLVM with what `bpf-linker` is linked against. Debian's compilers and rustup's 1.95 write bitcode of this version.
+const LLVM: [&str; 6] = ["llvm-22", "llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev", "g++"];
+const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
+
+/// Programs that the end-to-end tests run, and the packages they come from.
+const TEST_PROGRAMS: [(&str, &str); 13] = [
+    ("bash", "bash"),
+    ("dash", "dash"),
+    ("zsh", "zsh"),
+    ("tcsh", "tcsh"),
+    ("ksh", "ksh"),
+    ("fish", "fish"),
+    ("busybox", "busybox-static"),
+    ("socat", "socat"),
+    ("ncat", "ncat"),
+    ("nc.openbsd", "netcat-openbsd"),
+    ("python3", "python3"),
+    ("perl", "perl"),
+    ("ip", "iproute2"),
+];
+
+/// What to run where no package manager is known. The linker comes compiled, which needs no LLVM.
+const BY_HAND: &str =
+    "rustup component add rust-src && cargo install cargo-binstall && cargo binstall --no-confirm bpf-linker@0.13.0";
+
+/// Installs what building needs.
+pub(crate) fn for_building() -> Result<()> {
+    let [compiler, linker, stripper] =
+        [toolchain::find().is_some(), toolchain::linker().is_some(), toolchain::stripper().is_some()];
+    if compiler && linker && stripper {
+        return Ok(());
+    }
+    if !apt::is_debian() {
+        bail!(
+            "missing: {}. Run:\n    {BY_HAND}",
+            missing(&[(compiler, "a Rust compiler for BPF"), (linker, "bpf-linker"), (stripper, "llvm-strip")])
+        );
+    }
+    if !compiler {
+        install_compiler()?;
+        let oldest = toolchain::oldest_rust();
+        ensure!(toolchain::find().is_some(), "what was installed has no Rust {oldest} or newer for BPF");
+    }
+    if !linker {
+        install_linker()?;
+        ensure!(toolchain::linker().is_some(), "what was installed has no bpf-linker {LINKER_VERSION} or newer");
+    }
+    if toolchain::stripper().is_none() {
+        apt::install(&["llvm-22"])?;
+    }
+    Ok(())
+}
+
+/// Installs what the end-to-end tests run, as far as it can be had; a test whose program is missing says so itself.
+pub(crate) fn for_testing() -> Result<()> {
+    let mut packages: Vec<&str> = TEST_PROGRAMS
+        .iter()
+        .filter(|(program, _)| shell::find(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    ensure!(apt::is_debian(), "the tests need programs that are missing here: install {}", packages.join(" "));
+    if !apt::can_install(&packages) {
+        apt::update()?;
+        packages.retain(|package| {
+            let known = apt::can_install(&[package]);
+            if !known {
+                println!("{package} cannot be had here");
+            }
+            known
+        });
+    }
+    if packages.is_empty() { Ok(()) } else { apt::install(&packages) }
+}
+
+fn missing(tools: &[(bool, &str)]) -> String {
+    tools.iter().filter(|(there, _)| !there).map(|(_, tool)| *tool).collect::<Vec<_>>().join(", ")
+}
+
+fn install_compiler() -> Result<()> {
+    if let Some(packages) = compiler_packages() {
+        return apt::install(packages);
+    }
+    apt::update()?;
+    if let Some(packages) = compiler_packages() {
+        return apt::install(packages);
+    }
+    let mut rustup = Command::new("rustup");
+    rustup.args(["component", "add", "rust-src"]);
+    let oldest = toolchain::oldest_rust();
+    ensure!(
+        shell::find("rustup").is_some(),
+        "no package has a Rust {oldest} or newer for BPF here. Install rustup, then run:\n    {}",
+        shell::describe(&rustup)
+    );
+    say(&rustup);
+    shell::run(&mut rustup)
+}
+
+/// Packages that can be installed and whose compiler is new enough.
+fn compiler_packages() -> Option<&'static [&'static str]> {
+    COMPILERS.into_iter().find(|packages| {
+        let version = packages.first().and_then(|compiler| toolchain::version(&apt::candidate(compiler)?));
+        version.is_some_and(|version| version >= toolchain::oldest_rust()) && apt::can_install(packages)
+    })
+}
+
+fn install_linker() -> Result<()> {
+    if !apt::can_install(&LLVM) {
+        apt::update()?;
+        ensure!(apt::can_install(&LLVM), "LLVM 22, to build bpf-linker with, cannot be had here. Run:\n    {BY_HAND}");
+    }
+    apt::install(&LLVM)?;
+    let mut install = shell::cargo(Path::new("/"));
+    install.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked"]);
+    install.args(["--no-default-features", "--features", "llvm-22"]);
+    // The linker's build script reads the first, that of its LLVM bindings the second.
+    install.env_remove("CARGO_TARGET_DIR").env("LLVM_PREFIX", LLVM_PREFIX).env("LLVM_SYS_221_PREFIX", LLVM_PREFIX);
+    say(&install);
+    shell::run(&mut install).context("bpf-linker")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_listed() {
+        assert_eq!(missing(&[(true, "a"), (false, "b"), (false, "c")]), "b, c");
+    }
+
+    #[test]
+    fn the_compilers_package_comes_first() {
+        for packages in COMPILERS {
+            assert!(packages.first().unwrap().starts_with("rustc"));
+        }
+    }
+}

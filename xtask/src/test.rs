@@ -1,0 +1,133 @@
+//! Checks everything: format, lints, unit tests, the eBPF object, and the sensor on this host.
+//!
+//! Each step is timed and reported; the last line has the sums of all tests, a step without tests of its own counting
+//! as one.
+
+use crate::tally::{self, Tally};
+use crate::{ebpf, live, setup, shell};
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// What to check.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only these steps; may be given more than once
+    #[arg(long, value_enum, value_name = "STEP")]
+    only: Vec<Step>,
+    /// Also build the eBPF object in two directories and compare the bytes
+    #[arg(long)]
+    reproducible: bool,
+    /// Only unit and end-to-end tests whose names contain this
+    filter: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// cargo fmt --check
+    Fmt,
+    /// The eBPF object builds, is sound, and with --reproducible comes out the same twice
+    Ebpf,
+    /// cargo clippy, every warning an error
+    Clippy,
+    /// cargo test
+    Unit,
+    /// The end-to-end tests, as root
+    Live,
+}
+
+/// Runs the steps, in an order in which each finds what it needs built.
+pub(crate) fn test(root: &Path, options: &Options) -> Result<ExitCode> {
+    let mut results = Vec::new();
+    let mut sum = Tally::default();
+    let mut tested = 0;
+    for step in Step::value_variants() {
+        if !options.only.is_empty() && !options.only.contains(step) {
+            continue;
+        }
+        let name = step.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        println!("\n== {name}");
+        let start = Instant::now();
+        let tally = perform(*step, root, options).unwrap_or_else(|error| {
+            println!("error: {error:#}");
+            Tally::FAILED
+        });
+        if matches!(step, Step::Unit | Step::Live) {
+            tested += tally.ran() + tally.skipped;
+        }
+        results.push(format!("{name:<8} {:>7.1} s  {tally}", start.elapsed().as_secs_f64()));
+        sum += tally;
+    }
+    println!("\n== results\n{}", results.join("\n"));
+    if let Some(filter) = options.filter.as_deref().filter(|_| tested == 0) {
+        println!("no test matches `{filter}`");
+        sum += Tally::FAILED;
+    }
+    println!("{sum}");
+    Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn perform(step: Step, root: &Path, options: &Options) -> Result<Tally> {
+    // The sensor embeds the object, so nothing of it compiles without.
+    if step != Step::Fmt {
+        setup::for_building()?;
+        ebpf::build(root, std::env::consts::ARCH, false)?;
+    }
+    match step {
+        Step::Fmt => {
+            shell::run(shell::cargo(root).args(["fmt", "--all", "--check"]))?;
+            Ok(Tally::PASSED)
+        }
+        Step::Ebpf => ebpf(root, options.reproducible),
+        Step::Clippy => clippy(root),
+        Step::Unit => unit(root, options.filter.as_deref()),
+        Step::Live => {
+            setup::for_testing()?;
+            live::run(root, options.filter.as_deref())
+        }
+    }
+}
+
+fn ebpf(root: &Path, reproducible: bool) -> Result<Tally> {
+    ebpf::check(root, std::env::consts::ARCH)?;
+    let mut sum = Tally::PASSED;
+    if reproducible {
+        ebpf::reproduce(root, std::env::consts::ARCH)?;
+        sum += Tally::PASSED;
+    }
+    Ok(sum)
+}
+
+fn clippy(root: &Path) -> Result<Tally> {
+    let mut command = shell::cargo(root);
+    command.args(["clippy", "--workspace", "--exclude", ebpf::PACKAGE, "--all-targets", "--", "-D", "warnings"]);
+    shell::run(&mut command)?;
+    Ok(Tally::PASSED)
+}
+
+/// Unit tests. Of a test program that passes only the closing line is printed.
+fn unit(root: &Path, filter: Option<&str>) -> Result<Tally> {
+    let mut command = shell::cargo(root);
+    command.args(["test", "--workspace", "--exclude", ebpf::PACKAGE, "--no-fail-fast"]).args(filter);
+    let mut sum = Tally::default();
+    let mut held = Vec::new();
+    let mut programs = 0;
+    let status = shell::lines(&mut command, |line| {
+        held.push(line.to_owned());
+        let Some(tally) = tally::of_cargo(line) else { return };
+        println!("{}", if tally.failed == 0 { line.to_owned() } else { held.join("\n") });
+        held.clear();
+        programs += 1;
+        sum += tally;
+    })?;
+    if programs == 0 {
+        bail!("`{}` ran no test program ({status})", shell::describe(&command));
+    }
+    // A program that broke off has no closing line.
+    if !held.iter().all(String::is_empty) {
+        println!("{}", held.join("\n"));
+    }
+    Ok(sum.with_status(status.success()))
+}

@@ -1,1 +1,217 @@
-//! (being written)
+//! The alert: one ECS document from a match.
+//!
+//! What the alert says of process, user, host and container comes from the execution's document, what it says of the
+//! network from the connection's; both stand in `sensor.sequence` as they were. What neither of them says is absent.
+//! Names outside ECS are all below `sensor.`.
+
+mod section;
+pub mod text;
+
+use crate::detect::moment::Digest;
+use crate::detect::rule::{Attack, Rule, Severity, Threat};
+use crate::event::WallTime;
+use crate::event::facts::{Facts, Field};
+use section::{Section, section};
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+/// The version of ECS whose field names and types the documents keep to.
+pub const ECS_VERSION: &str = "8.17.0";
+
+/// What an alert is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Finding<'a> {
+    /// The rule that names the alert.
+    pub rule: &'static Rule,
+    /// The other rules that match.
+    pub others: &'a [&'static Rule],
+    /// The connection's document.
+    pub connection: &'a Value,
+    /// The execution's document.
+    pub exec: &'a Value,
+    /// Milliseconds between the two.
+    pub elapsed_ms: u64,
+    /// The arguments of which an unsearched part had to be taken as what the rule asks for.
+    pub assumed: &'a [Field],
+}
+
+impl Finding<'_> {
+    fn rules(&self) -> impl Iterator<Item = &'static Rule> {
+        std::iter::once(self.rule).chain(self.others.iter().copied())
+    }
+
+    fn severity(&self) -> Severity {
+        self.others.iter().map(|rule| rule.severity).fold(self.rule.severity, Severity::max)
+    }
+
+    fn risk_score(&self) -> u8 {
+        self.others.iter().map(|rule| rule.risk_score).fold(self.rule.risk_score, u8::max)
+    }
+}
+
+/// The alert for a finding. `created` is when the sensor made it.
+#[must_use]
+pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
+    let Finding { rule, connection, exec, elapsed_ms, assumed, .. } = *finding;
+    let created = rfc3339(created);
+    let network = ["source", "destination", "network"].map(|name| (name, section(connection, name)));
+    let process = ["process", "user", "host", "container"]
+        .map(|name| (name, section(exec, name).or_else(|| section(connection, name).filter(|_| name != "process"))));
+    let related = related(connection, exec);
+
+    let mut alert = Map::new();
+    let mut put = |name: &str, value: Value| {
+        alert.insert(name.to_owned(), value);
+    };
+    put("@timestamp", time(exec).unwrap_or_else(|| json!(created)));
+    put("ecs", json!({"version": ECS_VERSION}));
+    put("message", json!(text::message(finding)));
+    put("event", event(finding, &created));
+    put("rule", describe(rule));
+    put("threat", threat(finding));
+    for (name, value) in process.into_iter().chain(network) {
+        if let Some(value) = value {
+            put(name, Value::Object(value));
+        }
+    }
+    put("related", Value::Object(related));
+    put("observer", json!({"type": "sensor", "version": env!("CARGO_PKG_VERSION")}));
+    let mut own = json!({
+        "matched_rules": finding.rules().map(|rule| rule.id).collect::<Vec<_>>(),
+        "severity": finding.severity().word(),
+        "elapsed_ms": elapsed_ms,
+        "sequence": [connection, exec],
+    });
+    if let (Some(own), false) = (own.as_object_mut(), assumed.is_empty()) {
+        own.insert("assumed".to_owned(), assumed.iter().map(|field| field.name()).collect());
+    }
+    put("sensor", own);
+    Value::Object(alert)
+}
+
+fn event(finding: &Finding<'_>, created: &str) -> Value {
+    let score = finding.risk_score();
+    json!({
+        "kind": "alert",
+        "category": ["intrusion_detection", "network", "process"],
+        "type": ["info"],
+        "action": "reverse-shell",
+        "id": id(finding),
+        "severity": score,
+        "risk_score": score,
+        "module": "sensor",
+        "dataset": "sensor.alert",
+        "created": created,
+    })
+}
+
+/// The same for the same two events and rule, whenever and wherever the alert is made.
+fn id(finding: &Finding<'_>) -> String {
+    let identity = |document: &Value| {
+        let facts = Facts::from_value(document).ok();
+        facts.and_then(|facts| facts.event_id.map(String::from)).unwrap_or_else(|| document.to_string())
+    };
+    let Digest(bytes) = Digest::of(&[finding.rule.id, &identity(finding.connection), &identity(finding.exec)]);
+    bytes.iter().take(16).fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+fn describe(rule: &Rule) -> Value {
+    let Rule { id, name, version, description, reference, .. } = rule;
+    json!({
+        "id": id,
+        "name": name,
+        "version": version.to_string(),
+        "description": description,
+        "reference": reference,
+    })
+}
+
+/// ECS holds the entries of ATT&CK as lists side by side.
+fn threat(finding: &Finding<'_>) -> Value {
+    let mut tactics = Lists::default();
+    let mut techniques = Lists::default();
+    let mut subtechniques = Lists::default();
+    for Threat { tactic, techniques: of_tactic } in finding.rules().flat_map(|rule| rule.threats) {
+        tactics.add(tactic);
+        for (technique, of_technique) in *of_tactic {
+            techniques.add(technique);
+            of_technique.iter().for_each(|sub| subtechniques.add(sub));
+        }
+    }
+    let mut technique = techniques.object();
+    technique.insert("subtechnique".to_owned(), Value::Object(subtechniques.object()));
+    json!({"framework": "MITRE ATT&CK", "tactic": tactics.object(), "technique": technique})
+}
+
+#[derive(Default)]
+struct Lists {
+    id: Vec<&'static str>,
+    name: Vec<&'static str>,
+    reference: Vec<&'static str>,
+}
+
+impl Lists {
+    fn add(&mut self, entry: &Attack) {
+        if !self.id.contains(&entry.id) {
+            self.id.push(entry.id);
+            self.name.push(entry.name);
+            self.reference.push(entry.reference);
+        }
+    }
+
+    fn object(&self) -> Map<String, Value> {
+        let Self { id, name, reference } = self;
+        [("id", json!(id)), ("name", json!(name)), ("reference", json!(reference))]
+            .into_iter()
+            .map(|(name, list)| (name.to_owned(), list))
+            .collect()
+    }
+}
+
+/// Every address and every user name of the two documents, once each.
+fn related(connection: &Value, exec: &Value) -> Section {
+    let mut ip = Vec::new();
+    let mut user = Vec::new();
+    for name in ["source", "destination"] {
+        collect(section(connection, name), "ip", &mut ip);
+    }
+    for document in [exec, connection] {
+        collect(section(document, "user"), "name", &mut user);
+    }
+    [("ip", ip), ("user", user)]
+        .into_iter()
+        .filter(|(_, values)| !values.is_empty())
+        .map(|(name, values)| (name.to_owned(), Value::Array(values)))
+        .collect()
+}
+
+fn collect(section: Option<Section>, member: &str, into: &mut Vec<Value>) {
+    let values = match section.and_then(|mut section| section.remove(member)) {
+        Some(Value::Array(values)) => values,
+        Some(value) => vec![value],
+        None => Vec::new(),
+    };
+    for value in values {
+        if value.is_string() && !into.contains(&value) {
+            into.push(value);
+        }
+    }
+}
+
+/// The document's own time as it is written there, if that is a date; otherwise the date that its number stands for.
+fn time(document: &Value) -> Option<Value> {
+    let own = document.get("@timestamp").filter(|own| own.as_str().is_some_and(|text| text.contains('T')));
+    own.cloned().or_else(|| {
+        let millis = Facts::from_value(document).ok()?.time.0;
+        Some(json!(rfc3339(WallTime(millis.checked_mul(1_000_000)?))))
+    })
+}
+
+fn rfc3339(WallTime(nanos): WallTime) -> String {
+    // Every i64 of nanoseconds lies within the range of jiff's timestamps; 1970 stands for what cannot be.
+    let timestamp = jiff::Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    format!("{timestamp:.9}")
+}

@@ -1,1 +1,241 @@
-//! (being written)
+//! The correlator: events in, matches out, in the order in which the sensor learns of the events.
+//!
+//! It has no clock and does no I/O. What is too old to matter is recognised by the times of the events themselves, and
+//! the number of processes it remembers is bounded, whatever arrives.
+
+use super::moment::{Key, Moment};
+use super::rule::{Condition, Parameters, Rule, Unsearched};
+use super::sequence::{Process, Taken, Waiting};
+use crate::event::facts::{Facts, Field};
+use lru::LruCache;
+
+/// Processes remembered unless the caller says otherwise.
+pub const MAX_PROCESSES: usize = 65_536;
+
+/// How much later than the span a process is still remembered, in milliseconds: how far apart the records of one process
+/// may arrive out of order.
+const SLACK_MS: u64 = 10_000;
+
+/// What a rule makes of an event before it looks at any other event.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// It is no stage of the rule.
+    Irrelevant,
+    /// It is a stage, but does not say which process it belongs to, so that it can match nothing.
+    NoKey,
+    /// It is a stage.
+    Stage(Candidate),
+}
+
+/// An event that is a stage of a rule.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// When it happened.
+    pub at: Moment,
+    /// Identity of the connection.
+    pub arm: Option<u64>,
+    /// The process, if it is the first stage.
+    pub connection: Option<Key>,
+    /// The process, if it is the second stage.
+    pub exec: Option<Key>,
+    /// The arguments of which an unsearched part had to be taken as what the rule asks for.
+    pub assumed: Vec<Field>,
+}
+
+impl Candidate {
+    /// Judges an event by itself. An event with several categories can be both stages.
+    #[must_use]
+    pub fn judge(rule: &Rule, parameters: &Parameters, facts: &Facts<'_>) -> Verdict {
+        let holds = |condition: &Condition, unsearched| condition.holds(facts, &parameters.excluded, unsearched);
+        let is_connection = holds(&rule.connection.condition, Unsearched::Holds);
+        let is_exec = holds(&rule.exec.condition, Unsearched::Holds);
+        if !is_connection && !is_exec {
+            return Verdict::Irrelevant;
+        }
+        let key = |by| Some(Key::new(facts.first(Field::HostId)?, facts.first(by)?));
+        let connection = is_connection.then(|| key(rule.connection.by)).flatten();
+        let exec = is_exec.then(|| key(rule.exec.by)).flatten();
+        if connection.is_none() && exec.is_none() {
+            return Verdict::NoKey;
+        }
+        let certain = !is_exec || holds(&rule.exec.condition, Unsearched::Absent);
+        let assumed = if certain { Vec::new() } else { unsearched_fields(facts) };
+        Verdict::Stage(Self { at: Moment::of(facts), arm: facts.arm, connection, exec, assumed })
+    }
+}
+
+fn unsearched_fields(facts: &Facts<'_>) -> Vec<Field> {
+    [Field::Args, Field::ParentArgs].into_iter().filter(|field| facts.unsearched(*field)).collect()
+}
+
+/// What became of an event.
+#[derive(Clone, Debug)]
+pub enum Outcome<P> {
+    /// It is no stage of the rule; nothing changed.
+    Irrelevant,
+    /// It is a stage without `host.id` or without the process's id; nothing changed.
+    NoKey,
+    /// A connection that was known already, or that an execution has taken or passed over; nothing changed.
+    Duplicate,
+    /// A connection; it waits for an execution.
+    Pending,
+    /// An execution in a process that has no connection waiting.
+    NoConnection,
+    /// An execution whose process's connection is older than the span. The connection no longer waits.
+    TooOld {
+        /// The connection.
+        connection: P,
+        /// Milliseconds between the two.
+        elapsed_ms: u64,
+    },
+    /// The rule matches.
+    Match(Match<P>),
+}
+
+/// A match of a rule.
+#[derive(Clone, Debug)]
+pub struct Match<P> {
+    /// The first event.
+    pub connection: P,
+    /// The second event.
+    pub exec: P,
+    /// Milliseconds between them.
+    pub elapsed_ms: u64,
+    /// The arguments of which an unsearched part had to be taken as what the rule asks for.
+    pub assumed: Vec<Field>,
+}
+
+/// Figures about a correlator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Processes remembered now.
+    pub processes: usize,
+    /// Processes forgotten because nothing of theirs could matter any more.
+    pub expired: u64,
+    /// Processes forgotten to stay within the bound, the ones heard of longest ago first: an alert may have been lost.
+    pub evicted: u64,
+}
+
+/// The state of one rule.
+#[derive(Debug)]
+pub struct Correlator<P> {
+    rule: &'static Rule,
+    parameters: Parameters,
+    max_processes: usize,
+    processes: LruCache<Key, Remembered<P>>,
+    expired: u64,
+    evicted: u64,
+}
+
+#[derive(Debug)]
+struct Remembered<P> {
+    process: Process<P>,
+    /// The last event of the process.
+    last: Moment,
+}
+
+impl<P> Correlator<P> {
+    /// A correlator for a rule that remembers at most so many processes (at least one).
+    #[must_use]
+    pub fn new(rule: &'static Rule, parameters: Parameters, max_processes: usize) -> Self {
+        let max_processes = max_processes.max(1);
+        Self { rule, parameters, max_processes, processes: LruCache::unbounded(), expired: 0, evicted: 0 }
+    }
+
+    /// The rule.
+    #[must_use]
+    pub fn rule(&self) -> &'static Rule {
+        self.rule
+    }
+
+    /// Changes the parameters for the events to come; the connections that wait keep waiting.
+    pub fn set_parameters(&mut self, parameters: Parameters) {
+        self.parameters = parameters;
+    }
+
+    /// Whether [`Correlator::push`] would find a connection known: it waits, or an execution has taken or passed it over.
+    /// `at` is the connection's own time ([`Moment::on_boot_clock`]), `arm` its `sensor.arm`.
+    #[must_use]
+    pub fn holds(&self, key: &Key, at: &Moment, arm: u64) -> bool {
+        self.processes.peek(key).is_some_and(|remembered| remembered.process.knows(at, Some(arm)))
+    }
+
+    /// Figures for metrics.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats { processes: self.processes.len(), expired: self.expired, evicted: self.evicted }
+    }
+
+    /// Takes in an event; `payload` is given back with the match that it becomes a part of.
+    pub fn push(&mut self, facts: &Facts<'_>, payload: P) -> Outcome<P>
+    where
+        P: Clone,
+    {
+        match Candidate::judge(self.rule, &self.parameters, facts) {
+            Verdict::Irrelevant => Outcome::Irrelevant,
+            Verdict::NoKey => Outcome::NoKey,
+            Verdict::Stage(candidate) => self.push_candidate(candidate, payload),
+        }
+    }
+
+    fn push_candidate(&mut self, candidate: Candidate, payload: P) -> Outcome<P>
+    where
+        P: Clone,
+    {
+        let Candidate { at, arm, connection, exec, assumed } = candidate;
+        self.forget_expired(&at);
+        let outcome = match (exec, connection) {
+            (Some(key), Some(_)) => Some(self.execute(&key, &at, payload.clone(), assumed)),
+            (Some(key), None) => return self.execute(&key, &at, payload, assumed),
+            (None, _) => None,
+        };
+        let connected = match connection {
+            Some(key) => self.connect(key, Waiting { at, arm, payload }),
+            None => Outcome::Irrelevant,
+        };
+        outcome.unwrap_or(connected)
+    }
+
+    fn connect(&mut self, key: Key, connection: Waiting<P>) -> Outcome<P> {
+        let last = connection.at;
+        let remembered = self.processes.get_or_insert_mut(key, || Remembered { process: Process::default(), last });
+        let new = remembered.process.connect(connection);
+        if remembered.last.is_before(&last) {
+            remembered.last = last;
+        }
+        if self.processes.len() > self.max_processes {
+            self.processes.pop_lru();
+            self.evicted += 1;
+        }
+        if new { Outcome::Pending } else { Outcome::Duplicate }
+    }
+
+    fn execute(&mut self, key: &Key, at: &Moment, exec: P, assumed: Vec<Field>) -> Outcome<P> {
+        let Some(remembered) = self.processes.get_mut(key) else { return Outcome::NoConnection };
+        if remembered.last.is_before(at) {
+            remembered.last = *at;
+        }
+        let span_ms = u64::try_from(self.parameters.span.as_millis()).unwrap_or(u64::MAX);
+        match remembered.process.execute(at, span_ms) {
+            Taken::Nothing => Outcome::NoConnection,
+            Taken::TooOld(connection, elapsed_ms) => Outcome::TooOld { connection: connection.payload, elapsed_ms },
+            Taken::Match(connection, elapsed_ms) => {
+                Outcome::Match(Match { connection: connection.payload, exec, elapsed_ms, assumed })
+            }
+        }
+    }
+
+    /// Forgets the processes of which nothing has been heard for so long that neither a connection nor a taken one of
+    /// theirs can matter to an event of now. Each is looked at once, when it is forgotten.
+    fn forget_expired(&mut self, now: &Moment) {
+        let span_ms = u64::try_from(self.parameters.span.as_millis()).unwrap_or(u64::MAX);
+        let longest = span_ms.saturating_add(SLACK_MS);
+        while self.processes.peek_lru().is_some_and(|(_, process)| process.last.millis_until(now) > longest) {
+            self.processes.pop_lru();
+            self.expired += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

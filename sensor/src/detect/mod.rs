@@ -2,4 +2,6 @@
 
 pub mod correlator;
 pub mod eql;
+pub mod moment;
 pub mod rule;
+pub mod sequence;

@@ -1,1 +1,213 @@
-//! (being written)
+//! The rules, as data: what is asked of each event, and what an alert says.
+
+use super::eql::{Networks, like, searchable};
+use crate::event::facts::{Facts, Field};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use sensor_common::name::Name;
+use sensor_common::settings::{MAX_NAMES, Names};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+mod shell_via_child;
+
+pub use shell_via_child::RULE as REVERSE_SHELL_VIA_CHILD;
+
+/// All rules. A shell that several match gives one alert, named after the first of them here.
+pub static RULES: [&Rule; 1] = [&REVERSE_SHELL_VIA_CHILD];
+
+/// The programs that are shells to the rules.
+pub const SHELLS: [&str; 8] = ["bash", "dash", "sh", "tcsh", "csh", "zsh", "ksh", "fish"];
+/// The programs whose connections count: the shells and socat.
+pub const CONNECTING: [&str; 9] = ["bash", "dash", "sh", "tcsh", "csh", "zsh", "ksh", "fish", SOCAT];
+/// The program whose arguments decide about its children.
+pub const SOCAT: &str = "socat";
+
+/// The rule with an id.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Rule> {
+    RULES.into_iter().find(|rule| rule.id == id)
+}
+
+/// A rule: a connection and, within the span, an execution in the same process.
+#[derive(Debug)]
+pub struct Rule {
+    /// Identifies the rule in alerts and on the command line.
+    pub id: &'static str,
+    /// The name that people know it by.
+    pub name: &'static str,
+    /// The version of the published rule whose logic it has.
+    pub version: u32,
+    /// What it finds.
+    pub description: &'static str,
+    /// Where it is published.
+    pub reference: &'static str,
+    /// How bad a match is, in a word.
+    pub severity: Severity,
+    /// How bad a match is, from 0 to 100.
+    pub risk_score: u8,
+    /// What an attacker would be doing.
+    pub threats: &'static [Threat],
+    /// The first event.
+    pub connection: Stage,
+    /// The second event.
+    pub exec: Stage,
+}
+
+/// One of the events of a rule's sequence.
+#[derive(Debug)]
+pub struct Stage {
+    /// What the event must be.
+    pub condition: Condition,
+    /// The field that, together with `host.id`, must have the same value in both events.
+    pub by: Field,
+}
+
+/// How bad a match is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth a look.
+    Low,
+    /// Should be looked at.
+    Medium,
+    /// Should be looked at now.
+    High,
+    /// Somebody is in.
+    Critical,
+}
+
+impl Severity {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// A tactic of MITRE ATT&CK with the techniques that a rule points at.
+#[derive(Debug)]
+pub struct Threat {
+    /// The tactic.
+    pub tactic: Attack,
+    /// The techniques, each with its sub-techniques.
+    pub techniques: &'static [(Attack, &'static [Attack])],
+}
+
+/// An entry of MITRE ATT&CK.
+#[derive(Debug)]
+pub struct Attack {
+    /// As `TA0002`, `T1059` or `T1059.004`.
+    pub id: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Its page.
+    pub reference: &'static str,
+}
+
+/// What can be asked of an event. A condition on a field holds if any value of the field satisfies it.
+#[derive(Debug)]
+pub enum Condition {
+    /// `==`, `in`: exactly one of the texts.
+    Is(Field, &'static [&'static str]),
+    /// `:`: like one of the patterns, see [`like`].
+    Like(Field, &'static [&'static str]),
+    /// The address is there and lies in none of the excluded networks: `ip != null and not cidrmatch(ip, …)`. Of several
+    /// addresses, none may lie there. What is no address is not there.
+    Outside(Field),
+    /// At least one of them.
+    Any(&'static [Condition]),
+    /// All of them.
+    All(&'static [Condition]),
+}
+
+/// What becomes of a condition on arguments of which a part could not be searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsearched {
+    /// It holds, as if the part held whatever is looked for: nothing is missed because the sensor could not see it.
+    Holds,
+    /// The part is as good as absent.
+    Absent,
+}
+
+impl Condition {
+    /// Whether the event satisfies the condition.
+    #[must_use]
+    pub fn holds(&self, facts: &Facts<'_>, excluded: &Networks, unsearched: Unsearched) -> bool {
+        match *self {
+            Self::Is(field, texts) => any(facts, field, unsearched, |value| texts.contains(&value)),
+            Self::Like(field, patterns) => {
+                any(facts, field, unsearched, |value| patterns.iter().any(|pattern| like(value, pattern)))
+            }
+            Self::Outside(field) => {
+                let mut addresses = facts.values(field).filter_map(|value| value.parse::<IpAddr>().ok()).peekable();
+                addresses.peek().is_some() && !addresses.any(|address| excluded.contain(address))
+            }
+            Self::Any(conditions) => conditions.iter().any(|one| one.holds(facts, excluded, unsearched)),
+            Self::All(conditions) => conditions.iter().all(|one| one.holds(facts, excluded, unsearched)),
+        }
+    }
+}
+
+fn any(facts: &Facts<'_>, field: Field, unsearched: Unsearched, satisfies: impl Fn(&str) -> bool) -> bool {
+    if unsearched == Unsearched::Holds && facts.unsearched(field) {
+        return true;
+    }
+    let argument = matches!(field, Field::Args | Field::ParentArgs);
+    facts.values(field).any(|value| satisfies(value) && (!argument || searchable(value)))
+}
+
+/// What the configuration may change about the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// The longest time between connection and execution that still matches, in whole milliseconds.
+    pub span: Duration,
+    /// Destinations that never count.
+    pub excluded: Networks,
+}
+
+impl Default for Parameters {
+    /// What the published rule says.
+    fn default() -> Self {
+        Self { span: DEFAULT_SPAN, excluded: default_excluded().iter().collect() }
+    }
+}
+
+/// The span of the published rule.
+pub const DEFAULT_SPAN: Duration = Duration::from_secs(5);
+
+/// The networks that the published rule excludes: loopback, link-local and multicast of IPv4, and loopback of IPv6.
+#[must_use]
+pub fn default_excluded() -> [IpNet; 4] {
+    [
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16)),
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4)),
+        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+    ]
+}
+
+/// The names that the kernel side must let through so that no rule misses anything.
+#[must_use]
+pub const fn kernel_names() -> Names {
+    Names { connecting: table(&CONNECTING), executed: table(&SHELLS), parent: Name::new(SOCAT) }
+}
+
+const fn table(names: &[&str]) -> [Name; MAX_NAMES] {
+    let mut table = [Name::NEVER; MAX_NAMES];
+    let (mut free, mut names): (&mut [Name], _) = (&mut table, names);
+    while let ([name, others @ ..], [place, rest @ ..]) = (names, free) {
+        *place = Name::new(name);
+        (names, free) = (others, rest);
+    }
+    assert!(names.is_empty(), "more names than the kernel side has places for");
+    table
+}
+
+const _: Names = kernel_names();
+
+#[cfg(test)]
+mod tests;

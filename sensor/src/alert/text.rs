@@ -1,0 +1,166 @@
+//! The alert for people: one sentence, and a block of lines for a terminal.
+//!
+//! Everything said here comes from documents that an attacker may have shaped. Control characters are shown, not sent,
+//! and long texts are cut.
+
+use super::Finding;
+use super::section::section;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+/// Longest command line in a sentence, in characters.
+const LONGEST: usize = 200;
+
+/// What happened, in one sentence.
+pub(super) fn message(finding: &Finding<'_>) -> String {
+    let Finding { connection, exec, elapsed_ms, assumed, .. } = *finding;
+    let mut sentence = actor(exec);
+    let _ = match command_line(exec) {
+        Some(command) => write!(sentence, " executed \"{command}\""),
+        None => write!(sentence, " executed a shell"),
+    };
+    let _ = write!(sentence, " {elapsed_ms} ms after the same process {}", deed(connection));
+    if !assumed.is_empty() {
+        sentence.push_str("; some of the arguments could not be searched and are taken as matching");
+    }
+    sentence
+}
+
+/// The alert as a block of lines, for a terminal. It is ended by an empty line.
+#[must_use]
+pub fn block(alert: &Value) -> String {
+    let mut block = String::new();
+    let mut line = |name: &str, text: Option<String>| {
+        if let Some(text) = text {
+            let _ = writeln!(block, "  {name:<11} {text}");
+        }
+    };
+    let sequence = |place: usize| at(alert, &["sensor", "sequence"])?.get(place);
+    line("time", member(alert, &["@timestamp"]));
+    line("what", member(alert, &["message"]));
+    line("executable", member(alert, &["process", "executable"]));
+    line("command", command_line(alert));
+    line("parent", parent(alert));
+    line("connection", sequence(0).map(ends));
+    line("user", member(alert, &["user", "name"]).or_else(|| member(alert, &["user", "id"])));
+    line("host", member(alert, &["host", "name"]).or_else(|| member(alert, &["host", "id"])));
+    line("container", member(alert, &["container", "id"]));
+    line("alert id", member(alert, &["event", "id"]));
+    let severity = member(alert, &["sensor", "severity"]).unwrap_or_default();
+    let score = member(alert, &["event", "risk_score"]).unwrap_or_default();
+    let name = member(alert, &["rule", "name"]).unwrap_or_default();
+    let id = member(alert, &["rule", "id"]).unwrap_or_default();
+    format!("ALERT {severity} {score}: {name} ({id})\n{block}\n")
+}
+
+/// `bash (pid 4242, user root)`
+fn actor(exec: &Value) -> String {
+    let name = member(exec, &["process", "name"]).unwrap_or_else(|| "a process".to_owned());
+    let pid = member(exec, &["process", "pid"]).map(|pid| format!("pid {pid}"));
+    let user = member(exec, &["user", "name"]).or_else(|| member(exec, &["user", "id"]));
+    let details: Vec<String> = pid.into_iter().chain(user.map(|user| format!("user {user}"))).collect();
+    if details.is_empty() { name } else { format!("{name} ({})", details.join(", ")) }
+}
+
+/// `connected to 198.51.100.1:4444`
+fn deed(connection: &Value) -> String {
+    let source = end(connection, "source").unwrap_or_else(|| "an unknown address".to_owned());
+    let destination = end(connection, "destination").unwrap_or_else(|| "an unknown address".to_owned());
+    if accepted(connection) {
+        format!("accepted a connection from {source} on {destination}")
+    } else {
+        format!("connected to {destination}")
+    }
+}
+
+fn ends(connection: &Value) -> String {
+    let [source, destination] =
+        ["source", "destination"].map(|name| end(connection, name).unwrap_or_else(|| "?".to_owned()));
+    format!("{source} -> {destination}, {}", if accepted(connection) { "accepted" } else { "attempted" })
+}
+
+fn accepted(connection: &Value) -> bool {
+    let action = section(connection, "event").and_then(|mut event| event.remove("action"));
+    match action {
+        Some(Value::Array(actions)) => actions.iter().any(|action| action == "connection_accepted"),
+        action => action.is_some_and(|action| action == "connection_accepted"),
+    }
+}
+
+fn end(connection: &Value, name: &str) -> Option<String> {
+    let ip = member(connection, &[name, "ip"])?;
+    let port = member(connection, &[name, "port"]).and_then(|port| port.parse().ok());
+    Some(match (ip.parse::<IpAddr>(), port) {
+        (Ok(address), Some(port)) => SocketAddr::new(address, port).to_string(),
+        _ => ip,
+    })
+}
+
+fn parent(alert: &Value) -> Option<String> {
+    let name = member(alert, &["process", "parent", "name"])?;
+    let pid = member(alert, &["process", "parent", "pid"]).map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    let args = section(alert, "process")
+        .and_then(|process| process.get("parent").and_then(|parent| parent.get("args")).and_then(joined))
+        .map(|args| format!(": {args}"));
+    Some(format!("{name}{pid}{}", args.unwrap_or_default()))
+}
+
+fn command_line(document: &Value) -> Option<String> {
+    let process = section(document, "process")?;
+    process.get("args").and_then(joined).or_else(|| process.get("command_line").and_then(shown))
+}
+
+fn joined(args: &Value) -> Option<String> {
+    let joined = match args {
+        Value::Array(args) => args.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        one => one.as_str()?.to_owned(),
+    };
+    (!joined.is_empty()).then(|| visible(&joined))
+}
+
+fn at<'v>(document: &'v Value, path: &[&str]) -> Option<&'v Value> {
+    path.iter().try_fold(document, |value, name| value.get(name))
+}
+
+fn member(document: &Value, path: &[&str]) -> Option<String> {
+    let (first, rest) = path.split_first()?;
+    if rest.is_empty() {
+        return document.get(*first).and_then(shown);
+    }
+    let section = Value::Object(section(document, first)?);
+    at(&section, rest).and_then(shown)
+}
+
+/// A scalar, or the first scalar of an array.
+fn shown(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(visible(text)),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Array(values) => values.iter().find_map(|value| if value.is_array() { None } else { shown(value) }),
+        _ => None,
+    }
+}
+
+/// A text with what is not printable spelled out, cut to [`LONGEST`] characters.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let mut shown = String::new();
+    for (place, character) in text.chars().enumerate() {
+        if place == LONGEST {
+            shown.push('\u{2026}');
+            break;
+        }
+        if character.is_control() || is_invisible(character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Characters that change how the text around them is displayed.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}

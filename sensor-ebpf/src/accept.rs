@@ -140,7 +140,5 @@ fn socket_of(task: Kptr<Probed>, descriptor: u64) -> Option<Option<Kptr<Probed>>
     if mode & S_IFMT != S_IFSOCK {
         return Some(None);
     }
-    file.follow(offset!(file_private_data))?
-        .follow(offset!(socket_sk))
-        .map(Some)
+    file.follow(offset!(file_private_data))?.follow(offset!(socket_sk)).map(Some)
 }

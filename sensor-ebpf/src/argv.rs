@@ -5,88 +5,116 @@
 
 use crate::kernel::{Kptr, Probed, offset};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use core::mem::MaybeUninit;
-use sensor_common::record::{ARGS_SEARCHED, ARGV_MAX, FLAG_ARGV_UNREADABLE, FLAG_I, FLAG_L, FLAG_UNSEARCHED};
+use sensor_common::record::{ARGS_SEARCHED, ARGV_MAX, FLAG_I, FLAG_L, FLAG_UNSEARCHED};
 
-/// What was copied and found.
-pub(crate) struct Copied {
-    /// Bytes copied.
-    pub(crate) len: u32,
+/// Where argv lies, and what was found in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Argv {
+    /// Address of the first argument in user memory.
+    start: u64,
     /// Bytes that there are.
     pub(crate) total: u64,
-    /// `FLAG_…`.
+    /// `FLAG_…`: only looked for where argv is longer than what can be copied.
     pub(crate) flags: u32,
 }
 
-/// Copies argv of `task` to `to`, which has room for [`ARGV_MAX`] bytes; `None` if the mm cannot be read.
+/// Finds argv of `task`, and searches it if it is long; `None` if the mm cannot be read.
 #[inline(always)]
-pub(crate) fn copy(task: Kptr<Probed>, argc: u32, to: *mut u8) -> Option<Copied> {
+pub(crate) fn find(task: Kptr<Probed>, argc: u32) -> Option<Argv> {
     let mm = task.follow(offset!(task_mm))?;
     let start: u64 = mm.read(offset!(mm_arg_start))?;
     let end: u64 = mm.read(offset!(mm_arg_end))?;
     let total = end.saturating_sub(start);
-    let whole = total <= ARGV_MAX as u64;
-    let len = if whole {
-        core::hint::black_box(total as u32)
-    } else {
-        ARGV_MAX as u32
-    };
-    let len = if len > ARGV_MAX as u32 { ARGV_MAX as u32 } else { len };
-    let mut flags = if whole { 0 } else { search(mm, argc) };
-    // SAFETY: `to` has room for ARGV_MAX bytes, and the helper takes any source address.
-    if unsafe { bpf_probe_read_user(to.cast(), len, start as *const _) } != 0 {
-        flags |= FLAG_ARGV_UNREADABLE | search(mm, argc);
-        return Some(Copied { len: 0, total, flags });
-    }
-    Some(Copied { len, total, flags })
+    let stack: u64 = mm.read(offset!(mm_start_stack))?;
+    let flags = if total > ARGV_MAX as u64 { search_argv(stack, u64::from(argc)) as u32 } else { 0 };
+    Some(Argv { start, total, flags })
 }
 
-/// Looks for `-i` and `-l` among all arguments but the first.
+impl Argv {
+    /// Copies the front of argv to `to`, which has room for [`ARGV_MAX`] bytes; how many bytes, 0 if it cannot be read.
+    #[inline(always)]
+    pub(crate) fn copy(self, to: *mut u8) -> u32 {
+        let len =
+            bounded(if self.total > ARGV_MAX as u64 { ARGV_MAX as u32 } else { self.total as u32 }, ARGV_MAX as u32);
+        // SAFETY: `to` has room for ARGV_MAX bytes, and the helper takes any source address.
+        if unsafe { bpf_probe_read_user(to.cast(), len, self.start as *const _) } != 0 {
+            return 0;
+        }
+        len
+    }
+}
+
+/// The value, which is at most `max` anyway, in a form in which the verifier knows that too.
 #[inline(always)]
-fn search(mm: Kptr<Probed>, argc: u32) -> u32 {
-    let Some(stack) = mm.read::<u64>(offset!(mm_start_stack)) else {
-        return FLAG_UNSEARCHED;
-    };
-    let Some(first) = user::<u64>(stack) else {
-        return FLAG_UNSEARCHED;
-    };
-    // A 32-bit program's table has 4-byte entries, so that argv[0] stands in the upper half.
-    let width = if first == u64::from(argc) {
-        8
-    } else if first as u32 == argc {
-        4
-    } else {
-        return FLAG_UNSEARCHED;
-    };
-    let mut flags = 0;
-    for place in 1..ARGS_SEARCHED {
+pub(crate) fn bounded(value: u32, max: u32) -> u32 {
+    // SAFETY: a local variable. The compiler must neither drop the comparison nor load the value again behind it.
+    let value = unsafe { core::ptr::read_volatile(&raw const value) };
+    if value > max { max } else { value }
+}
+
+/// `-i` and `-l` with their zeros, as numbers.
+const I: u64 = u64::from_le_bytes(*b"-i\0\0\0\0\0\0");
+const L: u64 = u64::from_le_bytes(*b"-l\0\0\0\0\0\0");
+
+/// Looks for `-i` and `-l` among all arguments but the first; the result is made of `FLAG_…`.
+///
+/// `stack` is the address of the pointer table in user memory. A function of its own with plain numbers, so that the verifier
+/// looks at its 2048 steps once and not once for every way that leads here; one branch for each step and no more, since the
+/// verifier keeps a note of each and takes 8192 of them.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn search_argv(stack: u64, argc: u64) -> u64 {
+    let mut first = 0_u64;
+    if user(stack, &mut first) != 0 {
+        return u64::from(FLAG_UNSEARCHED);
+    }
+    // A 32-bit program's table has 4-byte entries, so that argv[0] stands in the upper half of this word.
+    let upper = first ^ argc;
+    if upper & 0xffff_ffff != 0 {
+        return u64::from(FLAG_UNSEARCHED);
+    }
+    // 0 or 1 without a branch, for the verifier would follow both widths through the loop.
+    let is_32_bit = core::hint::black_box((upper | upper.wrapping_neg()) >> 1) >> 62;
+    let (width, mask) = (8 - 4 * is_32_bit, u64::MAX >> (32 * is_32_bit));
+    let (mut failed, mut not_i, mut not_l) = (0_u64, u64::MAX, u64::MAX);
+    let mut entry = stack + width;
+    let mut place = 1;
+    while place < u64::from(ARGS_SEARCHED) {
         if place >= argc {
-            return flags;
+            break;
         }
-        let entry = stack + width * (u64::from(place) + 1);
-        let pointer = if width == 8 {
-            user::<u64>(entry)
-        } else {
-            user::<u32>(entry).map(u64::from)
-        };
-        let Some(pointer) = pointer else {
-            return flags | FLAG_UNSEARCHED;
-        };
-        match user::<[u8; 3]>(pointer) {
-            Some([b'-', b'i', 0]) => flags |= FLAG_I,
-            Some([b'-', b'l', 0]) => flags |= FLAG_L,
-            Some(_) => {}
-            None => return flags | FLAG_UNSEARCHED,
-        }
+        place += 1;
+        entry += width;
+        let (mut pointer, mut text) = (0_u64, 0_u64);
+        failed |= user(entry, &mut pointer) as u64;
+        failed |= user_flag(pointer & mask, &mut text) as u64;
+        // 0 - 1 has the highest bit, no other of these does: a comparison without a branch.
+        not_i &= !core::hint::black_box(text ^ I).wrapping_sub(1);
+        not_l &= !core::hint::black_box(text ^ L).wrapping_sub(1);
     }
-    flags | FLAG_UNSEARCHED
+    let mut flags = 0;
+    if not_i >> 63 == 0 {
+        flags |= FLAG_I;
+    }
+    if not_l >> 63 == 0 {
+        flags |= FLAG_L;
+    }
+    if failed != 0 || place < argc {
+        flags |= FLAG_UNSEARCHED;
+    }
+    u64::from(flags)
 }
 
+/// Reads as much user memory as a flag and its zero have; 0 if that worked.
 #[inline(always)]
-fn user<T: Copy>(address: u64) -> Option<T> {
-    let mut value = MaybeUninit::<T>::uninit();
-    // SAFETY: the helper writes at most size_of::<T>() bytes to `value`, and takes any source address.
-    let result = unsafe { bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _) };
-    // SAFETY: on success the helper has filled every byte; all types read here are valid for any bytes.
-    (result == 0).then(|| unsafe { value.assume_init() })
+fn user_flag(address: u64, to: &mut u64) -> i64 {
+    // SAFETY: the helper writes 3 of 8 bytes.
+    unsafe { bpf_probe_read_user((&raw mut *to).cast(), 3, address as *const _) }
+}
+
+/// Reads user memory; 0 if that worked.
+#[inline(always)]
+fn user<T: Copy>(address: u64, to: &mut T) -> i64 {
+    // SAFETY: the helper writes size_of::<T>() bytes, any of which are valid for the integers read here.
+    unsafe { bpf_probe_read_user((&raw mut *to).cast(), size_of::<T>() as u32, address as *const _) }
 }

@@ -17,7 +17,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_log_ebpf::warn;
 use sensor_common::counter::Counter;
-use sensor_common::record::{ACCEPTED, Arm, CONNECTION_PATH_MAX, NAME_LEN, PATH_UNREADABLE, PathPart, WITNESS_GRAFT};
+use sensor_common::record::{ACCEPTED, Arm, CONNECTION_PATH_MAX, NAME_LEN, WITNESS_GRAFT};
 use sensor_common::settings::{PENDING_CAPACITY, Slot};
 
 /// When a connection was last remembered, in boot time; 0 before the first. Alone in its section, so that the exec program
@@ -79,11 +79,7 @@ fn record<C: EbpfContext>(ctx: &C, hook: &Hook, task: Kptr<Probed>, sock: Kptr<P
         return Some(hook.not_tcp);
     };
     let settings = settings()?;
-    let destination = if hook.direction == ACCEPTED {
-        &ends.local
-    } else {
-        &ends.remote
-    };
+    let destination = if hook.direction == ACCEPTED { &ends.local } else { &ends.remote };
     if is_excluded(settings, destination) {
         return Some(hook.network);
     }
@@ -207,16 +203,9 @@ fn report(task: Kptr<Probed>, arm: &Arm) -> bool {
     unsafe { (&raw mut (*space).header.arm).write(*arm) };
     // SAFETY: as above.
     lineage::write(task, unsafe { &raw mut (*space).header.lineage });
-    let path = match task.exe_file() {
-        // SAFETY: as above.
-        Some(file) => path::walk::<CONNECTION_PATH_MAX>(file, unsafe { &raw mut (*space).path }.cast()),
-        None => PathPart {
-            len: 0,
-            state: PATH_UNREADABLE,
-        },
-    };
     // SAFETY: as above.
-    unsafe { (&raw mut (*space).header.path).write(path) };
+    let (part, room) = unsafe { (&raw mut (*space).header.path, &raw mut (*space).path) };
+    path::write::<CONNECTION_PATH_MAX>(task, part, room.cast());
     entry.submit(wake);
     true
 }

@@ -6,13 +6,13 @@
 //!
 //! Nearly every execution ends at the first question, which costs no counter: was anything armed within the span?
 
-use crate::argv;
+use crate::argv::{self, bounded};
 use crate::arm::{is_under_pressure, last_armed};
 use crate::emit::count;
 use crate::filter::{comm, file_name, is_executed, is_parent, settings};
 use crate::kernel::{Access, Kptr, Probed, Typed, offset};
 use crate::lineage;
-use crate::maps::{EXEC_SPACE, EXECUTIONS, ExecSpace, PENDING};
+use crate::maps::{EXEC_SPACE, EXECUTIONS, PENDING};
 use crate::path;
 use crate::socket::tcp_ends;
 use aya_ebpf::EbpfContext;
@@ -24,8 +24,8 @@ use aya_log_ebpf::warn;
 use sensor_common::counter::Counter;
 use sensor_common::layout::MISSING;
 use sensor_common::record::{
-    ARGV_MAX, Arm, EXEC_PATH_MAX, ExecRecord, FLAG_ARGV_UNREADABLE, FLAG_UNSEARCHED, PATH_SLACK, PATH_UNREADABLE,
-    PathPart, REASON_ARMED, REASON_PARENT, REASON_PRESSURE, WITNESS_PROC,
+    ARGV_MAX, Arm, EXEC_PATH_MAX, ExecRecord, FLAG_ARGV_UNREADABLE, FLAG_UNSEARCHED, PATH_SLACK, REASON_ARMED,
+    REASON_PARENT, REASON_PRESSURE, WITNESS_PROC,
 };
 use sensor_common::settings::SPAN_SLACK_NS;
 
@@ -36,12 +36,7 @@ const PROC_TICK_NS: u64 = 10_000_000;
 
 #[btf_tracepoint(function = "sched_process_exec")]
 fn exec_btf(ctx: BtfTracePointContext) -> i32 {
-    executed(
-        &ctx,
-        Kptr::<Typed>::new(ctx.arg(0)),
-        ctx.arg(1),
-        Kptr::<Typed>::new(ctx.arg(2)),
-    );
+    executed(&ctx, Kptr::<Typed>::new(ctx.arg(0)), ctx.arg(1), Kptr::<Typed>::new(ctx.arg(2)));
     0
 }
 
@@ -51,77 +46,46 @@ fn exec_raw(ctx: RawTracePointContext) -> i32 {
         // SAFETY: the tracepoint has three arguments, each a register wide.
         unsafe { ctx.as_ptr().cast::<u64>().add(n).read() }
     });
-    executed(
-        &ctx,
-        Kptr::<Probed>::new(task as *const u8),
-        old_tid as u32,
-        Kptr::<Probed>::new(bprm as *const u8),
-    );
+    executed(&ctx, Kptr::<Probed>::new(task as *const u8), old_tid as u32, Kptr::<Probed>::new(bprm as *const u8));
     0
-}
-
-/// Why an execution is sent, and the connection that it carries.
-struct Cause<'a> {
-    reason: u32,
-    arm: Option<&'a Arm>,
-    sent: Counter,
 }
 
 #[inline(always)]
 fn executed<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bprm: Kptr<A>) {
     let Some(name) = comm(task) else { return lost(ctx) };
     let exe = bprm.follow(offset!(binprm_file)).and_then(file_name);
-    if is_parent(name) || exe.is_some_and(is_parent) {
-        count(Counter::ExecSeen);
-        let cause = Cause {
-            reason: REASON_PARENT,
-            arm: None,
-            sent: Counter::ExecParent,
-        };
-        return send(ctx, task.probed(), old_tid, bprm.probed(), &cause);
-    }
+    let parent = is_parent(name) || exe.is_some_and(is_parent);
     let last = last_armed();
-    if last == 0 {
+    if !parent && last == 0 {
         return;
     }
     let Some(settings) = settings() else { return lost(ctx) };
     // SAFETY: the helper takes no argument and always succeeds.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    if now.saturating_sub(last) > settings.span_ns + EARLY_OUT_SLACK_NS {
+    if !parent && now.saturating_sub(last) > settings.span_ns + EARLY_OUT_SLACK_NS {
         return;
     }
     count(Counter::ExecSeen);
-    if !is_executed(name) && !exe.is_some_and(is_executed) {
+    if !parent && !is_executed(name) && !exe.is_some_and(is_executed) {
         return count(Counter::ExecName);
     }
     let (Some(tgid), Some(start_ns)) = (task.read::<u32>(offset!(task_tgid)), start_of(task)) else {
         return lost_seen(ctx);
     };
-    let cause = match PENDING.get_ptr(tgid) {
-        // SAFETY: entries of a preallocated map stay readable; this process has no other thread that could replace it.
-        Some(arm) => match judge(unsafe { &*arm }, start_ns, now, settings.span_ns) {
-            // SAFETY: as above.
-            None => Ok(Cause {
-                reason: REASON_ARMED,
-                arm: Some(unsafe { &*arm }),
-                sent: Counter::ExecSent,
-            }),
-            Some(unarmed) => Err(unarmed),
-        },
-        None => Err(Counter::ExecUnarmed),
+    let pending = PENDING.get_ptr(tgid).unwrap_or(core::ptr::null());
+    // SAFETY: entries of a preallocated map stay readable; this process has no other thread that could replace it.
+    let unarmed = match unsafe { pending.as_ref() } {
+        Some(arm) => judge(arm, start_ns, now, settings.span_ns),
+        None => Some(Counter::ExecUnarmed),
     };
-    match cause {
-        Ok(cause) => send(ctx, task.probed(), old_tid, bprm.probed(), &cause),
-        Err(_) if is_under_pressure(now) => {
-            let cause = Cause {
-                reason: REASON_PRESSURE,
-                arm: None,
-                sent: Counter::ExecPressure,
-            };
-            send(ctx, task.probed(), old_tid, bprm.probed(), &cause);
-        }
-        Err(unarmed) => count(unarmed),
-    }
+    let reason = match unarmed {
+        None => REASON_ARMED,
+        Some(_) if parent => REASON_PARENT,
+        Some(_) if is_under_pressure(now) => REASON_PRESSURE,
+        Some(unarmed) => return count(unarmed),
+    };
+    let arm = if reason == REASON_ARMED { pending } else { core::ptr::null() };
+    send(ctx, task.probed(), old_tid, bprm.probed(), reason, arm);
 }
 
 /// Why a pending connection does not count for this process; `None` if it does.
@@ -140,8 +104,7 @@ fn judge(arm: &Arm, start_ns: u64, now: u64, span_ns: u64) -> Option<Counter> {
 
 #[inline(always)]
 fn start_of<A: Access>(task: Kptr<A>) -> Option<u64> {
-    task.follow(offset!(task_group_leader))?
-        .read(offset!(task_start_boottime))
+    task.follow(offset!(task_group_leader))?.read(offset!(task_start_boottime))
 }
 
 #[inline(always)]
@@ -157,30 +120,51 @@ fn lost_seen<C: EbpfContext>(ctx: &C) {
 }
 
 #[inline(always)]
-fn send<C: EbpfContext>(ctx: &C, task: Kptr<Probed>, old_tid: u32, bprm: Kptr<Probed>, cause: &Cause<'_>) {
+fn send<C: EbpfContext>(ctx: &C, task: Kptr<Probed>, old_tid: u32, bprm: Kptr<Probed>, reason: u32, arm: *const Arm) {
     let Some(space) = EXEC_SPACE.get_ptr_mut(0) else {
         return lost_seen(ctx);
     };
-    let Some(len) = fill(task, old_tid, bprm, cause, space) else {
+    // SAFETY: a value of the map, used by this program alone.
+    let header: &mut ExecRecord = unsafe { &mut (*space).header };
+    // First of all, and read back at the end: the verifier then follows one way through the rest, not one for each reason.
+    let reason_place = &raw mut header.reason;
+    // SAFETY: a field of the value above.
+    unsafe { reason_place.write_volatile(reason) };
+    carry(arm, &mut header.arm);
+    // SAFETY: as above.
+    let tail: *mut u8 = unsafe { &raw mut (*space).tail }.cast();
+    let Some(len) = fill(task, old_tid, bprm, header, tail) else {
         return lost_seen(ctx);
     };
     // SAFETY: `fill` has written `len` bytes of the space, which is at least that long.
     let record = unsafe { core::slice::from_raw_parts(space.cast::<u8>(), len) };
     let result = EXECUTIONS.output_untyped::<[u8]>(record, u64::from(BPF_RB_FORCE_WAKEUP));
-    count(if result.is_ok() { cause.sent } else { Counter::ExecRing });
+    // SAFETY: as above.
+    let reason = unsafe { reason_place.read_volatile() };
+    count(match (result, reason) {
+        (Err(_), _) => Counter::ExecRing,
+        (Ok(()), REASON_ARMED) => Counter::ExecSent,
+        (Ok(()), REASON_PRESSURE) => Counter::ExecPressure,
+        (Ok(()), _) => Counter::ExecParent,
+    });
 }
 
-/// Puts the record together; its length in bytes.
+/// Copies the pending connection into the record, or notes that there is none.
 #[inline(always)]
-fn fill(
-    task: Kptr<Probed>,
-    old_tid: u32,
-    bprm: Kptr<Probed>,
-    cause: &Cause<'_>,
-    space: *mut ExecSpace,
-) -> Option<usize> {
-    // SAFETY: a value of the map, used by this program alone.
-    let header: &mut ExecRecord = unsafe { &mut (*space).header };
+fn carry(arm: *const Arm, to: &mut Arm) {
+    // SAFETY: null, or an entry of a preallocated map.
+    match unsafe { arm.as_ref() } {
+        Some(arm) => {
+            *to = *arm;
+            complete_port(to);
+        }
+        None => to.sequence = 0,
+    }
+}
+
+/// Puts the rest of the record together; its length in bytes.
+#[inline(always)]
+fn fill(task: Kptr<Probed>, old_tid: u32, bprm: Kptr<Probed>, header: &mut ExecRecord, tail: *mut u8) -> Option<usize> {
     // SAFETY: the helper takes no argument and always succeeds.
     header.boot_ns = unsafe { bpf_ktime_get_boot_ns() };
     header.start_ns = start_of(task)?;
@@ -196,48 +180,18 @@ fn fill(
     };
     header.comm = task.read(offset!(task_comm))?;
     header.argc = bprm.read(offset!(binprm_argc))?;
-    header.reason = cause.reason;
-    match cause.arm {
-        Some(arm) => {
-            header.arm = *arm;
-            complete_port(&mut header.arm);
-        }
-        None => header.arm.sequence = 0,
-    }
+    let argv = argv::find(task, header.argc)?;
+    header.argv_total = argv.total;
+    header.flags = argv.flags;
     lineage::write(task, &raw mut header.lineage);
-
-    // SAFETY: as above.
-    let tail: *mut u8 = unsafe { &raw mut (*space).tail }.cast();
-    header.path = match task.exe_file() {
-        Some(file) => path::walk::<EXEC_PATH_MAX>(file, tail),
-        None => PathPart {
-            len: 0,
-            state: PATH_UNREADABLE,
-        },
-    };
+    path::write::<EXEC_PATH_MAX>(task, &raw mut header.path, tail);
     let path_len = bounded(header.path.len, (EXEC_PATH_MAX + PATH_SLACK) as u32);
-    let argv_len = match argv::copy(task, header.argc, tail.wrapping_add(path_len)) {
-        Some(argv::Copied { len, total, flags }) => {
-            header.argv_total = total;
-            header.flags = flags;
-            len
-        }
-        None => {
-            header.argv_total = 0;
-            header.flags = FLAG_ARGV_UNREADABLE | FLAG_UNSEARCHED;
-            0
-        }
-    };
-    let argv_len = bounded(argv_len, ARGV_MAX as u32);
-    header.argv_len = argv_len as u32;
-    Some(size_of::<ExecRecord>() + path_len + argv_len)
-}
-
-/// The value, which is at most `max` anyway, in a form in which the verifier knows that too.
-#[inline(always)]
-fn bounded(value: u32, max: u32) -> usize {
-    let value = core::hint::black_box(value);
-    (if value > max { max } else { value }) as usize
+    let argv_len = bounded(argv.copy(tail.wrapping_add(path_len as usize)), ARGV_MAX as u32);
+    if argv_len == 0 && argv.total != 0 {
+        header.flags |= FLAG_ARGV_UNREADABLE | FLAG_UNSEARCHED;
+    }
+    header.argv_len = argv_len;
+    Some(size_of::<ExecRecord>() + path_len as usize + argv_len as usize)
 }
 
 /// Reads the local port if the connection was seen before it was chosen, and the socket still has the same remote end.

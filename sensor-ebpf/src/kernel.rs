@@ -75,10 +75,7 @@ impl Kptr<Probed> {
 impl<A: Access> Kptr<A> {
     #[inline(always)]
     pub(crate) const fn new(address: *const u8) -> Self {
-        Self {
-            address,
-            access: PhantomData,
-        }
+        Self { address, access: PhantomData }
     }
 
     #[inline(always)]

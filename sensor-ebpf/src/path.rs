@@ -11,16 +11,24 @@ use sensor_common::record::{PATH_CUT, PATH_DETACHED, PATH_SLACK, PATH_UNREADABLE
 /// Steps of the walk: components and crossings of mounts.
 const STEPS: usize = 64;
 
-/// Writes the path of `file` to `room`, which has `MAX` + [`PATH_SLACK`] bytes; `MAX` is a power of two.
+/// Writes the path of the file that `task` runs to `room`, which has `MAX` + [`PATH_SLACK`] bytes, and what it is to `part`.
+/// `MAX` is a power of two.
 #[inline(always)]
-pub(crate) fn walk<const MAX: usize>(file: Kptr<Probed>, room: *mut u8) -> PathPart {
-    let mut len = 0;
-    let state = steps::<MAX>(file, room, &mut len).unwrap_or(PATH_UNREADABLE);
-    PathPart { len: len as u32, state }
+pub(crate) fn write<const MAX: usize>(task: Kptr<Probed>, part: *mut PathPart, room: *mut u8) {
+    // SAFETY: the caller's memory is a whole PathPart.
+    let len = unsafe { &raw mut (*part).len };
+    // SAFETY: as above.
+    unsafe { len.write_volatile(0) };
+    let state = walk::<MAX>(task, len, room).unwrap_or(PATH_UNREADABLE);
+    // SAFETY: as above.
+    unsafe { (&raw mut (*part).state).write_volatile(state) };
 }
 
+/// The length so far lives in the record and not in a register: the verifier forgets its range there, and so sees that one step of
+/// the walk is like the other instead of following each combination of steps.
 #[inline(always)]
-fn steps<const MAX: usize>(file: Kptr<Probed>, room: *mut u8, len: &mut usize) -> Option<u32> {
+fn walk<const MAX: usize>(task: Kptr<Probed>, len: *mut u32, room: *mut u8) -> Option<u32> {
+    let file = task.exe_file()?;
     let mut dentry = file.follow(offset!(file_dentry))?;
     let mut vfsmount = file.follow(offset!(file_mnt))?;
     for _ in 0..STEPS {
@@ -35,14 +43,15 @@ fn steps<const MAX: usize>(file: Kptr<Probed>, room: *mut u8, len: &mut usize) -
             vfsmount = Kptr::new(parent.embedded(offset!(mount_mnt)));
             continue;
         }
-        if *len >= MAX - 1 {
+        // SAFETY: the caller's memory is a whole number.
+        let at = unsafe { len.read_volatile() } as usize;
+        if at >= MAX {
             return Some(PATH_CUT);
         }
         let up = dentry.follow(offset!(dentry_parent))?;
-        // The mask changes nothing; it is what the verifier goes by.
-        let at = *len & (MAX - 1);
-        let size = component(dentry, room.wrapping_add(at))?;
-        *len = at + size;
+        let size = component(dentry, room.wrapping_add(at & (MAX - 1)))?;
+        // SAFETY: as above.
+        unsafe { len.write_volatile((at + size) as u32) };
         if up.address() == dentry.address() {
             return Some(PATH_DETACHED);
         }

@@ -329,22 +329,30 @@ impl Failure {
     }
 }
 
-/// An error with its causes, on one line; the verifier's log is left out.
+/// An error with its causes, on one line; of the verifier's log only what it objects to.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);
     while let Some(error) = next {
         let part = error.to_string();
-        let part = part.lines().next().unwrap_or_default();
-        if !text.contains(part) {
-            if !text.is_empty() {
-                text.push_str(": ");
+        if let Ok(f)=std::env::var("VLOG") { let _ = std::fs::write(format!("{f}.{}",part.len()), &part); } // TEMP
+        let mut lines = part.lines().filter(|line| !line.trim().is_empty() && !is_summary(line));
+        for part in lines.next().into_iter().chain(lines.next_back()) {
+            if !text.contains(part) {
+                if !text.is_empty() {
+                    text.push_str(": ");
+                }
+                text.push_str(part);
             }
-            text.push_str(part);
         }
         next = error.source();
     }
     text
+}
+
+/// Lines with which the verifier ends every log.
+fn is_summary(line: &str) -> bool {
+    ["processed ", "stack depth ", "verification time "].iter().any(|start| line.starts_with(start))
 }
 
 fn is_permission(error: &(dyn Error + 'static)) -> bool {

@@ -102,10 +102,11 @@ fn through(sudo: &Path, command: &Command) -> Command {
     elevated
 }
 
-/// The Cargo that runs this program, in the workspace.
+/// The Cargo that runs this program, in the workspace. The sensor embeds the object built here, whatever the caller's
+/// environment says.
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root);
+    command.current_dir(root).env_remove("SENSOR_BPF_OBJECT");
     command
 }
 

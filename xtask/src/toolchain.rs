@@ -144,10 +144,12 @@ pub(crate) fn stripper() -> Option<Command> {
         return Some(command);
     }
     let sysroot = shell::output(Command::new("rustc").args(["--print", "sysroot"])).ok()?;
-    let targets = std::fs::read_dir(Path::new(sysroot.trim_end()).join("lib/rustlib")).ok()?;
+    let libraries = Path::new(sysroot.trim_end()).join("lib");
+    let targets = std::fs::read_dir(libraries.join("rustlib")).ok()?;
     let mut copies = targets.flatten().map(|target| target.path().join("bin/rust-objcopy"));
     let mut command = Command::new(copies.find(|path| shell::is_program(path))?);
-    command.arg("--strip-debug");
+    // It does not find the LLVM beside it on its own.
+    command.arg("--strip-debug").env("LD_LIBRARY_PATH", libraries);
     Some(command)
 }
 

@@ -173,10 +173,12 @@ impl Config {
     /// # Errors
     /// The named file is absent, or a file that is there cannot be read or is not valid.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        match Self::read(path.unwrap_or(Path::new(DEFAULT_PATH))) {
-            Err(ConfigError::Read { source, .. }) if path.is_none() && source.kind() == io::ErrorKind::NotFound => {
-                Ok(Self::default())
-            }
+        path.map_or_else(|| Self::read_if_there(Path::new(DEFAULT_PATH)), Self::read)
+    }
+
+    fn read_if_there(path: &Path) -> Result<Self, ConfigError> {
+        match Self::read(path) {
+            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             result => result,
         }
     }

@@ -185,7 +185,21 @@ fn files_that_cannot_be_read_are_named() {
     assert!(message(&path).starts_with(&format!("{name}:2:8: rule.span: \"6\" is no duration")));
     std::fs::write(&path, "[rule]\nspan = '6s'\n").unwrap();
     assert_eq!(Config::load(Some(&path)).unwrap().rule.span, Duration::from_secs(6));
-    assert!(matches!(Config::read(&path.join("below")), Err(ConfigError::Read { .. })));
+}
+
+#[test]
+fn only_a_file_that_is_not_there_may_be_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sensor.toml");
+    assert_eq!(Config::read_if_there(&path).unwrap(), Config::default());
+    assert_eq!(Config::read_if_there(&directory.path().join("absent/sensor.toml")).unwrap(), Config::default());
+    std::fs::write(&path, "rule.span = '6s'").unwrap();
+    assert_eq!(Config::read_if_there(&path).unwrap().rule.span, Duration::from_secs(6));
+    std::fs::write(&path, "rule.span = 6").unwrap();
+    assert!(matches!(Config::read_if_there(&path), Err(ConfigError::Invalid { .. })));
+    for unreadable in [directory.path(), &path.join("below")] {
+        assert!(matches!(Config::read_if_there(unreadable), Err(ConfigError::Read { .. })), "{unreadable:?}");
+    }
 }
 
 #[test]

@@ -63,9 +63,15 @@ impl Expect {
     }
 
     /// Any other field: a dotted path, where a number is a place in an array; null means absent.
-    pub(crate) fn field(mut self, path: &str, value: impl serde::Serialize) -> Self {
+    pub(crate) fn field(self, path: &str, value: impl serde::Serialize) -> Self {
+        let mut it = self.without(path);
+        it.0.push((path.to_owned(), json!(value)));
+        it
+    }
+
+    /// Takes an expectation back.
+    pub(crate) fn without(mut self, path: &str) -> Self {
         self.0.retain(|(name, _)| name != path);
-        self.0.push((path.to_owned(), json!(value)));
         self
     }
 
@@ -135,7 +141,6 @@ impl Lab {
     /// The alerts of the rule for this lab, canaries apart.
     fn alerts(&self, sensor: &Sensor) -> Result<Vec<Value>> {
         let directory = self.directory().to_string_lossy().into_owned() + "/";
-        let processes: Vec<u32> = self.processes()?.into_iter().map(|(pid, _)| pid).collect();
         sensor.alerts(|alert| {
             let rules = field(alert, "sensor.matched_rules").and_then(Value::as_array);
             let path = field(alert, "process.executable").and_then(Value::as_str);
@@ -146,7 +151,7 @@ impl Lab {
             });
             let ours = ours
                 || path.is_some_and(|path| path.starts_with(&directory))
-                || pid.is_some_and(|pid| processes.iter().any(|of_lab| u64::from(*of_lab) == pid));
+                || pid.and_then(|pid| u32::try_from(pid).ok()).is_some_and(|pid| self.holds(pid));
             rules.is_none_or(|rules| rules.iter().any(|rule| rule == RULE)) && ours && !is_canary(alert)
         })
     }

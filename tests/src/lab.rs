@@ -21,28 +21,36 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
 
+/// What all labs of a run have in common.
+pub(crate) struct Setting<'a> {
+    /// The run's directory.
+    pub(crate) directory: &'a Path,
+    /// The suite's own program, on the same file system.
+    pub(crate) program: &'a Path,
+    /// The sensor.
+    pub(crate) binary: &'a Path,
+    /// The configuration that chooses the hooks.
+    pub(crate) hooks: &'a str,
+}
+
 /// A test's surroundings.
 pub(crate) struct Lab {
     number: u16,
     directory: PathBuf,
     program: PathBuf,
     binary: PathBuf,
+    hooks: String,
     shared: Option<Arc<Sensor>>,
     namespaces: Namespaces,
     /// Kills every process of the lab when it ends.
-    _init: Player,
+    init: Player,
     pub(crate) canaries: AtomicU16,
 }
 
 impl Lab {
-    /// Sets up lab `number` below the suite's directory. `program` is the suite itself, `binary` the sensor.
-    pub(crate) fn new(
-        number: u16,
-        suite: &Path,
-        program: &Path,
-        binary: &Path,
-        shared: Option<Arc<Sensor>>,
-    ) -> Result<Self> {
+    /// Sets up lab `number` below the directory of `setting`, with the shared sensor if the test uses it.
+    pub(crate) fn new(number: u16, setting: &Setting<'_>, shared: Option<Arc<Sensor>>) -> Result<Self> {
+        let Setting { directory: suite, program, binary, hooks } = *setting;
         let directory = suite.join(format!("lab-{number}"));
         std::fs::create_dir_all(directory.join("bin"))?;
         // Interactive shells look for their start-up files here, and zsh asks questions if there is none.
@@ -50,14 +58,34 @@ impl Lab {
         let mut init = Command::new(program);
         let init = inside_new(|| {
             let player = Player::spawn(&mut init, vec![Step::Report("init".to_owned()), Step::Reign])?;
-            set_up_loopback(&[remote(number), local(number)], remote_v6(number))?;
+            set_up_loopback(&[remote(number), local(number), LINK_LOCAL], remote_v6(number))?;
             Ok(player)
         });
         let mut init = init.context("namespaces")?;
         let namespaces = Namespaces::of(init.pid())?;
         init.reached("init")?;
-        let (program, binary) = (program.to_owned(), binary.to_owned());
-        Ok(Self { number, directory, program, binary, shared, namespaces, _init: init, canaries: AtomicU16::new(0) })
+        let (program, binary, hooks) = (program.to_owned(), binary.to_owned(), hooks.to_owned());
+        Ok(Self {
+            number,
+            directory,
+            program,
+            binary,
+            hooks,
+            shared,
+            namespaces,
+            init,
+            canaries: AtomicU16::new(0),
+        })
+    }
+
+    /// The lab's number.
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// The first process of the lab, which adopts the others.
+    pub(crate) fn init_pid(&self) -> u32 {
+        self.init.pid()
     }
 
     /// The sensor that all tests share.
@@ -75,9 +103,14 @@ impl Lab {
         &self.directory
     }
 
-    /// Starts a sensor for this test alone, with `config` added to the suite's own settings.
-    pub(crate) fn start_sensor(&self, name: &str, config: &str) -> Result<Sensor> {
-        Sensor::start(&self.binary, &self.directory.join(name), config)
+    /// Starts a sensor for this test alone, with the hooks that this run of the suite is about.
+    pub(crate) fn start_sensor(&self) -> Result<Sensor> {
+        self.start_sensor_in("sensor")
+    }
+
+    /// The same, for one of several, which is told apart by its directory.
+    pub(crate) fn start_sensor_in(&self, directory: &str) -> Result<Sensor> {
+        Sensor::start(&self.binary, &self.directory.join(directory), &self.hooks)
     }
 
     /// An address that no other lab has, for the far side.
@@ -120,6 +153,17 @@ impl Lab {
                 Err(error) => Err(error.into()),
             }
         })
+    }
+
+    /// Connects once from the lab, from whatever address and port the kernel takes.
+    pub(crate) fn connect_as_is(&self, to: SocketAddr) -> Result<TcpStream> {
+        self.namespaces.inside(|| Ok(TcpStream::connect(to)?))
+    }
+
+    /// Sets the ports that the lab's kernel chooses from.
+    pub(crate) fn set_local_ports(&self, from: u16, to: u16) -> Result<()> {
+        let file = "/proc/sys/net/ipv4/ip_local_port_range";
+        self.namespaces.inside(|| std::fs::write(file, format!("{from} {to}")).context(file))
     }
 
     /// This program under another name: an actor's file.
@@ -171,14 +215,21 @@ impl Lab {
         std::fs::read(self.directory.join(OUTPUT)).map_or_else(|_| String::new(), |all| String::from_utf8_lossy(&all).into())
     }
 
+    /// Whether a process lives in the lab.
+    pub(crate) fn holds(&self, pid: u32) -> bool {
+        self.namespaces.hold(pid).unwrap_or(false)
+    }
+
     /// The processes that live in the lab, with their arguments.
     pub(crate) fn processes(&self) -> Result<Vec<(u32, Vec<Arg>)>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc")? {
             let entry = entry?;
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            // A process that ends meanwhile is none.
-            let Ok(true) = self.namespaces.hold(pid) else { continue };
+            if !self.holds(pid) {
+                continue;
+            }
+            // A process that has ended meanwhile is none.
             let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
             let line = line.strip_suffix(b"\0").unwrap_or(&line);
             found.push((pid, line.split(|byte| *byte == 0).map(|arg| Arg(arg.to_vec())).collect()));
@@ -194,6 +245,9 @@ impl Lab {
         })
     }
 }
+
+/// An address of an excluded network that every lab has.
+pub(crate) const LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 7, 7);
 
 const OUTPUT: &str = "output";
 

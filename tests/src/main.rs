@@ -13,12 +13,14 @@ mod lab;
 mod namespace;
 mod net;
 mod player;
+mod programs;
 mod report;
 mod sensor;
 mod skip;
 mod suite;
 mod supervise;
 mod tail;
+mod tiny;
 mod wait;
 
 use anyhow::{Context, Result, bail, ensure};

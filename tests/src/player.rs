@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
 
 /// A process that is killed and reaped when the test no longer needs it.
 pub(crate) struct Guard(Child);
@@ -93,6 +94,14 @@ impl Player {
                 Message::Failed(reason) => bail!("before step {wanted} the actor failed: {reason}"),
             }
         }
+    }
+
+    /// The same for a step that takes long.
+    pub(crate) fn reached_within(&mut self, wanted: &str, patience: Duration) -> Result<Reached> {
+        self.stream.get_ref().set_read_timeout(Some(patience))?;
+        let reached = self.reached(wanted);
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE))?;
+        reached
     }
 
     /// Lets the actor go on from a step that waits.

@@ -1,7 +1,7 @@
 //! Runs the table of tests.
 
 use crate::cases::{Case, TABLE, Tag};
-use crate::lab::Lab;
+use crate::lab::{Lab, Setting};
 use crate::report::{Outcome, Sums};
 use crate::sensor::Sensor;
 use crate::skip::Skip;
@@ -46,11 +46,15 @@ pub(crate) fn run(plan: &Plan, directory: &Path) -> Result<bool> {
     // Actors are hard links to it, so it has to be on the same file system.
     let program = directory.join("program");
     std::fs::copy(std::env::current_exe()?, &program)?;
+    // A copy, which other users can execute, and which stays the same while somebody builds a new one.
+    let binary = directory.join("sensor");
+    std::fs::copy(&plan.binary, &binary).context("the sensor")?;
     let mut sums = Sums::default();
     for (number, hooks) in plan.hooks.iter().enumerate() {
         let place = directory.join(format!("run-{number}"));
         std::fs::create_dir(&place)?;
-        let run = Run { plan, hooks, directory: &place, program: &program, label: label(hooks) };
+        let setting = Setting { directory: &place, program: &program, binary: &binary, hooks };
+        let run = Run { plan, setting, label: label(hooks) };
         run.all(&mut sums)?;
     }
     Ok(sums.finish(!plan.no_skip))
@@ -64,9 +68,7 @@ fn label(hooks: &str) -> String {
 
 struct Run<'a> {
     plan: &'a Plan,
-    hooks: &'a str,
-    directory: &'a Path,
-    program: &'a Path,
+    setting: Setting<'a>,
     label: String,
 }
 
@@ -76,7 +78,7 @@ impl Run<'_> {
         let chosen: Vec<(usize, &Case)> = chosen.filter(|(_, case)| self.plan.filter.takes(case)).collect();
         let (alone, together): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|(_, case)| case.has(Tag::Alone));
         let sensor = if together.iter().chain(&alone).any(|(_, case)| !case.has(Tag::Own)) {
-            let sensor = Sensor::start(&self.plan.binary, &self.directory.join("sensor"), self.hooks);
+            let sensor = Sensor::start(self.setting.binary, &self.setting.directory.join("sensor"), self.setting.hooks);
             Some(Arc::new(sensor.context("the sensor that the tests share")?))
         } else {
             None
@@ -122,7 +124,7 @@ impl Run<'_> {
     fn in_lab(&self, number: usize, case: &Case, sensor: Option<Arc<Sensor>>) -> Result<()> {
         let number = u16::try_from(number + 1)?;
         let sensor = sensor.filter(|_| !case.has(Tag::Own));
-        let lab = Lab::new(number, self.directory, self.program, &self.plan.binary, sensor).context("lab")?;
+        let lab = Lab::new(number, &self.setting, sensor).context("lab")?;
         (case.run)(&lab)
     }
 

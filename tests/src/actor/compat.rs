@@ -68,9 +68,10 @@ pub(super) fn connect(socket: i32, to: SocketAddr) -> Result<Result<(), Errno>> 
     Ok(unsafe { entry::call(entry::CONNECT, args) }.map(drop))
 }
 
-/// Whether this kernel has the 32-bit entry; asked in a child, since a kernel without it ends the caller by a signal.
+/// Whether this kernel has the 32-bit entry.
+/// One without it ends the caller by a signal.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn main_probe() -> std::process::ExitCode {
+pub(super) fn probe() -> std::process::ExitCode {
     // SAFETY: getpid touches no memory.
     let pid = unsafe { entry::call(entry::GETPID, [0; 4]) };
     std::process::ExitCode::from(u8::from(pid.is_err()))
@@ -87,6 +88,6 @@ pub(super) fn connect(_socket: i32, _to: SocketAddr) -> Result<Result<(), Errno>
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn main_probe() -> std::process::ExitCode {
+pub(super) fn probe() -> std::process::ExitCode {
     std::process::ExitCode::FAILURE
 }

@@ -4,12 +4,12 @@
 //! on; executing a program hands both on, so that one list of steps describes a process through all its programs. Its
 //! arguments are thus free to be whatever the test wants the sensor to see.
 
-pub(crate) mod compat;
+mod compat;
 mod exec;
 pub(crate) mod play;
 mod process;
 pub(crate) mod step;
-mod uring;
+pub(crate) mod uring;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -43,8 +43,20 @@ pub(crate) enum Message {
     Failed(String),
 }
 
+/// Value of [`VARIABLE`] that asks only whether the kernel has the 32-bit entry.
+const PROBE: &str = "probe";
+
+/// Skips the test where the kernel has no 32-bit entry. Asked in a child, which such a kernel ends by a signal.
+pub(crate) fn probe_compat() -> Result<()> {
+    let status = std::process::Command::new("/proc/self/exe").env(VARIABLE, PROBE).status()?;
+    if status.success() { Ok(()) } else { crate::skip::skip("this kernel has no 32-bit entry") }
+}
+
 /// Plays the part that the environment holds. Does not return to the command line of the suite.
 pub(crate) fn main(part: &str) -> ExitCode {
+    if part == PROBE {
+        return compat::probe();
+    }
     match serde_json::from_str::<Part>(part).context("the actor's part").and_then(play::Actor::new) {
         Ok(actor) => actor.run(),
         Err(_) => ExitCode::from(EXIT_FAILED),

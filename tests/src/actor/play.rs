@@ -114,8 +114,9 @@ impl Actor {
         let result = match connect.how {
             How::Plain | How::Nonblocking | How::Multipath => rustix::net::connect(&socket, &connect.to),
             How::FastOpen => fast_open(socket.as_fd(), connect.to),
-            How::Uring => uring::connect(socket.as_raw_fd(), connect.to, false)?,
-            How::UringWorker => uring::connect(socket.as_raw_fd(), connect.to, true)?,
+            How::Uring => uring::connect(socket.as_raw_fd(), connect.to, uring::By::Submitter)?,
+            How::UringWorker => uring::connect(socket.as_raw_fd(), connect.to, uring::By::Worker)?,
+            How::UringPoll => uring::connect(socket.as_raw_fd(), connect.to, uring::By::Poller)?,
             How::Compat => compat::connect(socket.as_raw_fd(), connect.to)?,
         };
         let outcome = match result {
@@ -123,6 +124,7 @@ impl Actor {
             Err(Errno::CONNREFUSED) => Outcome::Refused,
             Err(Errno::INPROGRESS) => Outcome::InProgress,
             Err(Errno::NETUNREACH) => Outcome::NoRoute,
+            Err(Errno::ADDRNOTAVAIL) => Outcome::NoPort,
             Err(error) => return Err(error).context("connect"),
         };
         if outcome != connect.outcome {

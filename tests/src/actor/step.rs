@@ -85,6 +85,8 @@ pub(crate) enum How {
     Uring,
     /// `IORING_OP_CONNECT`, handed to a worker thread of the ring.
     UringWorker,
+    /// `IORING_OP_CONNECT`, picked up by the ring's polling thread.
+    UringPoll,
     /// connect(2) by the 32-bit entry to the kernel.
     Compat,
 }
@@ -100,6 +102,8 @@ pub(crate) enum Outcome {
     InProgress,
     /// `ENETUNREACH`, before anything was sent.
     NoRoute,
+    /// `EADDRNOTAVAIL`, before anything was sent.
+    NoPort,
 }
 
 /// The calls that accept a connection.

@@ -7,14 +7,24 @@ use rustix::net::addr::SocketAddrArg;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-/// Connects a socket; the outer error is the ring's own. With `worker` a thread of the ring makes the call, otherwise
-/// the thread that submits it.
-pub(super) fn connect(socket: i32, to: SocketAddr, worker: bool) -> Result<Result<(), Errno>> {
+/// The thread that makes the call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// The one that submits it.
+    Submitter,
+    /// One of the ring's workers.
+    Worker,
+    /// The one that polls the ring (`IORING_SETUP_SQPOLL`).
+    Poller,
+}
+
+/// Connects a socket; the outer error is the ring's own.
+pub(super) fn connect(socket: i32, to: SocketAddr, by: By) -> Result<Result<(), Errno>> {
     // SAFETY: the address is read only while the closure runs, and it returns after the operation has ended.
     let done = unsafe {
         to.with_sockaddr(|address, length| {
             let request = opcode::Connect::new(Fd(socket), address.cast(), length).build();
-            complete(&if worker { request.flags(squeue::Flags::ASYNC) } else { request })
+            complete(&if by == By::Worker { request.flags(squeue::Flags::ASYNC) } else { request }, by)
         })
     }?;
     Ok(errno(done).map(drop))
@@ -23,13 +33,17 @@ pub(super) fn connect(socket: i32, to: SocketAddr, worker: bool) -> Result<Resul
 /// Accepts a connection.
 pub(super) fn accept(listener: i32) -> Result<OwnedFd> {
     let request = opcode::Accept::new(Fd(listener), std::ptr::null_mut(), std::ptr::null_mut()).build();
-    let socket = errno(complete(&request)?).context("accept")?;
+    let socket = errno(complete(&request, By::Submitter)?).context("accept")?;
     // SAFETY: the kernel has just made this descriptor, and nothing else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(socket) })
 }
 
-fn complete(request: &squeue::Entry) -> Result<i32> {
-    let mut ring = IoUring::new(2).context("io_uring_setup")?;
+fn complete(request: &squeue::Entry, by: By) -> Result<i32> {
+    let mut builder = IoUring::<squeue::Entry>::builder();
+    if by == By::Poller {
+        builder.setup_sqpoll(1000);
+    }
+    let mut ring = builder.build(2).context("io_uring_setup")?;
     // SAFETY: what the request points to is kept by the callers until this function has returned.
     unsafe { ring.submission().push(request) }.context("submission queue")?;
     ring.submit_and_wait(1).context("io_uring_enter")?;

@@ -1,6 +1,15 @@
 //! The table of tests. A row is a name, its tags and a function that is given a lab.
 
-mod basic;
+mod accept;
+mod args;
+mod connect;
+mod identity;
+mod life;
+mod load;
+mod name;
+mod parent;
+mod scene;
+mod span;
 
 use crate::lab::Lab;
 use anyhow::Result;
@@ -55,4 +64,4 @@ const fn tagged(name: &'static str, tags: &'static [Tag], run: fn(&Lab) -> Resul
 }
 
 /// All tests.
-pub(crate) const TABLE: &[&[Case]] = &[basic::CASES];
+pub(crate) const TABLE: &[&[Case]] = &[connect::CASES, accept::CASES, span::CASES, identity::CASES, name::CASES, args::CASES, parent::CASES, load::CASES, life::CASES];

@@ -1,0 +1,123 @@
+//! Connections accepted: by which call and at which address.
+
+use super::scene::SUITE;
+use super::{Case, Tag, case, tagged};
+use crate::actor::step::{Accept, Step, exec, report};
+use crate::actor::{probe_compat, uring};
+use crate::expect::Expect;
+use crate::lab::{LINK_LOCAL, Lab};
+use crate::player::Player;
+use crate::sensor::Sensor;
+use crate::skip::skip;
+use crate::wait::until;
+use anyhow::Result;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+pub(super) const CASES: &[Case] = &[
+    case("accept: accept4", |lab| accepts(lab, Accept::Four, lab.local(), lab.remote())),
+    case("accept: accept", |lab| accepts(lab, Accept::Plain, lab.local(), lab.remote())),
+    case("accept: IPv6", |lab| accepts(lab, Accept::Four, lab.remote_v6(), lab.remote_v6())),
+    case("accept: IPv4 by an IPv6 socket", mapped),
+    case("accept: io_uring", by_ring),
+    case("accept: 32-bit call", compat),
+    case("accept: at 127.0.0.1 is excluded", |lab| excluded(lab, Ipv4Addr::LOCALHOST.into())),
+    case("accept: at ::1 is excluded", |lab| excluded(lab, Ipv6Addr::LOCALHOST.into())),
+    case("accept: at 169.254.0.0/16 is excluded", |lab| excluded(lab, LINK_LOCAL.into())),
+    case("accept: from an excluded network to another address counts", from_loopback),
+    tagged("accept: asleep since before the sensor", &[Tag::Own], asleep),
+];
+
+/// A socat that listens and becomes a shell with the first connection.
+struct Server {
+    player: Player,
+    sh: PathBuf,
+    at: SocketAddr,
+}
+
+impl Server {
+    fn new(lab: &Lab, how: Accept, at: SocketAddr) -> Result<Self> {
+        let (socat, sh) = (lab.program("socat")?, lab.program("sh")?);
+        let steps =
+            vec![Step::Listen(at), report("listening"), Step::Accept(how), Step::Stdio, exec(&sh, &["sh", "-i"])];
+        let mut player = lab.play(&socat, &["socat", "TCP-LISTEN:4444", "EXEC:sh -i,nofork"], steps)?;
+        player.reached("listening")?;
+        Ok(Self { player, sh, at })
+    }
+
+    /// The alert after a connection from `peer`.
+    fn alert(&mut self, peer: SocketAddr) -> Result<Expect> {
+        let pid = self.player.reached("end")?.pid;
+        Ok(Expect::alert(pid, &self.sh, &["sh", "-i"]).ingress(peer, self.at).parent(std::process::id(), SUITE))
+    }
+}
+
+/// The source is the peer, the destination is the own address.
+fn accepts(lab: &Lab, how: Accept, at: IpAddr, peer: IpAddr) -> Result<()> {
+    let mut server = Server::new(lab, how, SocketAddr::new(at, 4444))?;
+    let connection = lab.connect(peer, server.at)?;
+    let alert = server.alert(connection.local_addr()?)?;
+    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", alert)
+}
+
+fn expect_if(lab: &Lab, sensor: &Sensor, seen: bool, alert: Expect) -> Result<()> {
+    lab.expect_of(sensor, if seen { std::slice::from_ref(&alert) } else { &[] })
+}
+
+/// One socket for both families: the connection is IPv4, and that is what counts.
+fn mapped(lab: &Lab) -> Result<()> {
+    let mut server = Server::new(lab, Accept::Four, SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 4444))?;
+    server.at.set_ip(lab.local());
+    let connection = lab.connect(lab.remote(), server.at)?;
+    let alert = server.alert(connection.local_addr()?)?;
+    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", alert)
+}
+
+/// No system call returns the connection: the tracepoints of accept are silent.
+fn by_ring(lab: &Lab) -> Result<()> {
+    if !uring::available() {
+        return skip("this kernel has no io_uring, or it is switched off");
+    }
+    unseen_by_tracepoints(lab, Accept::Uring)
+}
+
+/// The tracepoints of system calls are silent for the 32-bit entry.
+fn compat(lab: &Lab) -> Result<()> {
+    probe_compat()?;
+    unseen_by_tracepoints(lab, Accept::Compat)
+}
+
+fn unseen_by_tracepoints(lab: &Lab, how: Accept) -> Result<()> {
+    let mut server = Server::new(lab, how, SocketAddr::new(lab.local(), 4444))?;
+    let connection = lab.connect(lab.remote(), server.at)?;
+    let alert = server.alert(connection.local_addr()?)?;
+    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().see_every_accept(), alert)
+}
+
+/// The destination of an accepted connection is the own address.
+fn excluded(lab: &Lab, at: IpAddr) -> Result<()> {
+    let mut server = Server::new(lab, Accept::Four, SocketAddr::new(at, 4444))?;
+    let _connection = lab.connect(at, server.at)?;
+    server.player.reached("end")?;
+    lab.expect_none()
+}
+
+/// The rule looks at the destination alone.
+fn from_loopback(lab: &Lab) -> Result<()> {
+    accepts(lab, Accept::Four, lab.local(), Ipv4Addr::new(127, 0, 0, 9).into())
+}
+
+/// The call began before anything was attached, and its return is seen all the same.
+fn asleep(lab: &Lab) -> Result<()> {
+    let mut server = Server::new(lab, Accept::Four, SocketAddr::new(lab.local(), 4444))?;
+    let stat = format!("/proc/{}/stat", server.player.pid());
+    until("the server to sleep in accept", || {
+        let stat = std::fs::read_to_string(&stat)?;
+        Ok(stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S')).then_some(()))
+    })?;
+    let sensor = lab.start_sensor()?;
+    let connection = lab.connect(lab.remote(), server.at)?;
+    let alert = server.alert(connection.local_addr()?)?;
+    expect_if(lab, &sensor, sensor.hooks().accept != "off", alert)?;
+    sensor.stop_cleanly().map(drop)
+}

@@ -1,0 +1,128 @@
+//! Many at a time, and very many that do not matter.
+
+use super::scene::{SHELL, SUITE, closed, shell_after};
+use super::{Case, Tag, case, tagged};
+use crate::actor::step::{How, Outcome, Step, connect_by, exec, report};
+use crate::counters::Counters;
+use crate::expect::{Expect, field};
+use crate::lab::Lab;
+use crate::sensor::Sensor;
+use crate::tiny;
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+
+pub(super) const CASES: &[Case] = &[
+    case("load: a hundred reverse shells one after another", one_after_another),
+    case("load: twenty reverse shells at once", at_once),
+    case("load: reverse shells among many other programs", among_others),
+    tagged("load: 100 000 other programs send nothing", &[Tag::Own, Tag::Alone, Tag::Storm], |lab| {
+        nothing_sent(lab, "true", &["true"], 100_000)
+    }),
+    tagged("load: 10 000 shells without a connection send nothing", &[Tag::Own, Tag::Alone, Tag::Storm], |lab| {
+        nothing_sent(lab, "dash", &["dash", "-c", ":"], 10_000)
+    }),
+    tagged("load: other programs while a connection is pending send nothing", &[Tag::Own, Tag::Alone, Tag::Storm], pending),
+];
+
+/// How long a storm may take on a slow machine.
+const STORM: Duration = Duration::from_secs(900);
+
+fn knock(lab: &Lab) -> Step {
+    connect_by(closed(lab), How::Plain, Outcome::Refused)
+}
+
+/// Each gives one alert.
+fn one_after_another(lab: &Lab) -> Result<()> {
+    let shells = (0..100).map(|_| shell_after(lab, vec![knock(lab)])).collect::<Result<Vec<_>>>()?;
+    lab.expect(&shells.iter().map(super::scene::Shell::alert).collect::<Vec<_>>())
+}
+
+/// The same, made at the same moment.
+fn at_once(lab: &Lab) -> Result<()> {
+    let bash = lab.program("bash")?;
+    let steps = || vec![report("ready"), Step::Wait, knock(lab), exec(&bash, SHELL)];
+    let mut players = (0..20).map(|_| lab.play(&bash, &["bash"], steps())).collect::<Result<Vec<_>>>()?;
+    for player in &mut players {
+        player.reached("ready")?;
+    }
+    for player in &mut players {
+        player.go()?;
+    }
+    let mut expected = Vec::new();
+    for player in &mut players {
+        let pid = player.reached("end")?.pid;
+        expected.push(Expect::alert(pid, &bash, SHELL).parent(std::process::id(), SUITE));
+    }
+    lab.expect(&expected)
+}
+
+/// A build that runs beside them does not hide them.
+fn among_others(lab: &Lab) -> Result<()> {
+    let tiny = lab.directory().join("cc1");
+    tiny::write(&tiny)?;
+    let build = vec![spawn(&tiny, &["cc1"], 2000), report("built"), Step::Hold];
+    let mut make = lab.play(&lab.program("make")?, &["make"], build)?;
+    let shells = (0..10).map(|_| shell_after(lab, vec![knock(lab)])).collect::<Result<Vec<_>>>()?;
+    make.reached_within("built", STORM)?;
+    lab.expect(&shells.iter().map(super::scene::Shell::alert).collect::<Vec<_>>())
+}
+
+fn spawn(file: &Path, args: &[&str], times: u32) -> Step {
+    Step::Spawn { file: file.to_owned(), args: args.iter().copied().map(Into::into).collect(), times }
+}
+
+/// Executes a program many times, by two processes at once.
+fn storm(lab: &Lab, name: &str, args: &[&str], times: u32) -> Result<()> {
+    let tiny = lab.directory().join("bin").join(name);
+    tiny::write(&tiny)?;
+    let file = lab.program("make")?;
+    let steps = || vec![spawn(&tiny, args, times / 2), report("done"), Step::Hold];
+    let mut players = [lab.play(&file, &["make"], steps())?, lab.play(&file, &["make"], steps())?];
+    for player in &mut players {
+        player.reached_within("done", STORM)?;
+    }
+    Ok(())
+}
+
+/// With nothing pending no program is worth a record.
+fn nothing_sent(lab: &Lab, name: &str, args: &[&str], times: u32) -> Result<()> {
+    let sensor = lab.start_sensor()?;
+    storm(lab, name, args, times)?;
+    let counters = sensor.stop_cleanly()?;
+    nothing_of(lab, &sensor, &counters)
+}
+
+/// No record was sent, unless the host itself did something that matters meanwhile; nothing of this lab is among that.
+fn nothing_of(lab: &Lab, sensor: &Sensor, counters: &Counters) -> Result<()> {
+    let sent: u64 = ["connect", "accept", "graft", "exec"].iter().map(|hook| counters.sum(hook, "sent_")).sum();
+    if sent == 0 {
+        return Ok(());
+    }
+    let events = std::fs::read_to_string(sensor.events())?;
+    let events = events.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+    let directory = lab.directory().to_string_lossy().into_owned();
+    let ours = events.iter().filter(|event| {
+        let file = field(event, "process.executable").and_then(Value::as_str);
+        file.is_none_or(|file| file.starts_with(&directory))
+    });
+    ensure!(ours.count() == 0 && !events.is_empty(), "{sent} records were sent: {counters:?}");
+    Ok(())
+}
+
+/// The sensor looks at every program then, and counts it, but holds it back.
+fn pending(lab: &Lab) -> Result<()> {
+    const TIMES: u32 = 2000;
+    let sensor = lab.start_sensor()?;
+    let bash = lab.program("bash")?;
+    let mut player = lab.play(&bash, &["bash"], vec![knock(lab), report("connected"), Step::Hold])?;
+    player.reached("connected")?;
+    storm(lab, "true", &["true"], TIMES)?;
+    let counters = sensor.stop_cleanly()?;
+    let (seen, name) = (counters.get("exec", "seen")?, counters.get("exec", "filtered_name")?);
+    ensure!(seen > 0 && name > 0, "nothing was looked at: {counters:?}");
+    ensure!(counters.get("connect", "sent_sent")? >= 1, "the connection was not sent: {counters:?}");
+    ensure!(counters.sum("exec", "sent_armed") == 0, "an exec was sent: {counters:?}");
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! What many tests have in common: a player that does something and then becomes a shell.
+
+use crate::actor::step::{Step, exec};
+use crate::expect::Expect;
+use crate::lab::Lab;
+use crate::player::Player;
+use anyhow::Result;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A process that has executed `bash -i`.
+pub(super) struct Shell {
+    pub(super) player: Player,
+    pub(super) file: PathBuf,
+    pub(super) pid: u32,
+}
+
+impl Shell {
+    /// The alert about it, the connection apart.
+    pub(super) fn alert(&self) -> Expect {
+        Expect::alert(self.pid, &self.file, SHELL).parent(std::process::id(), SUITE)
+    }
+}
+
+/// The arguments of [`Shell`].
+pub(super) const SHELL: &[&str] = &["bash", "-i"];
+
+/// Name of the suite's own program, the parent of all players.
+pub(super) const SUITE: &str = "sensor-tests";
+
+/// A bash that takes the steps and then executes `bash -i`.
+pub(super) fn shell_after(lab: &Lab, steps: Vec<Step>) -> Result<Shell> {
+    shell_of(lab, "bash", steps)
+}
+
+/// A program of any name that takes the steps and then executes `bash -i`.
+pub(super) fn shell_of(lab: &Lab, name: &str, mut steps: Vec<Step>) -> Result<Shell> {
+    let file = lab.program("bash")?;
+    steps.push(exec(&file, SHELL));
+    let mut player = lab.play(&lab.program(name)?, &[name], steps)?;
+    let pid = player.reached("end")?.pid;
+    Ok(Shell { player, file, pid })
+}
+
+/// A far end where nobody listens: a connection is refused, and counts.
+pub(super) fn closed(lab: &Lab) -> SocketAddr {
+    SocketAddr::new(lab.remote(), 9)
+}

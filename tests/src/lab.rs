@@ -63,6 +63,7 @@ impl Lab {
         });
         let mut init = init.context("namespaces")?;
         let namespaces = Namespaces::of(init.pid())?;
+        until("the IPv6 address to be usable", || namespaces.inside(|| Ok(TcpListener::bind((remote_v6(number), 0)).ok())))?;
         init.reached("init")?;
         let (program, binary, hooks) = (program.to_owned(), binary.to_owned(), hooks.to_owned());
         Ok(Self {
@@ -237,11 +238,14 @@ impl Lab {
         Ok(found)
     }
 
-    /// Waits for a process of the lab with exactly these arguments; its number.
+    /// Waits for a process of the lab with exactly these arguments; its number. A child that such a process has forked
+    /// shows the same arguments, and is not meant.
     pub(crate) fn process(&self, args: &[&str]) -> Result<u32> {
         let wanted: Vec<Arg> = args.iter().copied().map(Arg::from).collect();
         until(&format!("a process called {args:?}"), || {
-            Ok(self.processes()?.into_iter().find(|(_, args)| *args == wanted).map(|(pid, _)| pid))
+            let all = self.processes()?.into_iter().filter(|(_, args)| *args == wanted);
+            let all: Vec<u32> = all.map(|(pid, _)| pid).collect();
+            Ok(all.iter().copied().find(|pid| parent_of(*pid).is_some_and(|parent| !all.contains(&parent))))
         })
     }
 }
@@ -250,6 +254,12 @@ impl Lab {
 pub(crate) const LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 7, 7);
 
 const OUTPUT: &str = "output";
+
+/// The parent of a process that has not ended.
+pub(crate) fn parent_of(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+}
 
 /// Where a program is installed, or a skip.
 pub(crate) fn which(program: &str) -> Result<PathBuf> {

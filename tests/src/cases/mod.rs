@@ -2,6 +2,7 @@
 
 mod accept;
 mod args;
+mod benign;
 mod connect;
 mod identity;
 mod life;
@@ -9,6 +10,7 @@ mod load;
 mod name;
 mod parent;
 mod scene;
+mod shells;
 mod span;
 
 use crate::lab::Lab;
@@ -64,4 +66,4 @@ const fn tagged(name: &'static str, tags: &'static [Tag], run: fn(&Lab) -> Resul
 }
 
 /// All tests.
-pub(crate) const TABLE: &[&[Case]] = &[connect::CASES, accept::CASES, span::CASES, identity::CASES, name::CASES, args::CASES, parent::CASES, load::CASES, life::CASES];
+pub(crate) const TABLE: &[&[Case]] = &[connect::CASES, accept::CASES, span::CASES, identity::CASES, name::CASES, args::CASES, parent::CASES, shells::CASES, benign::CASES, load::CASES, life::CASES];

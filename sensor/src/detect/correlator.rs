@@ -4,7 +4,7 @@
 //! the number of processes it remembers is bounded, whatever arrives.
 
 use super::moment::{Key, Moment};
-use super::rule::{Condition, Parameters, Rule, Unsearched};
+use super::rule::{Parameters, Rule, Unsearched};
 use super::sequence::{Process, Taken, Waiting};
 use crate::event::facts::{Facts, Field};
 use lru::LruCache;
@@ -46,26 +46,20 @@ impl Candidate {
     /// Judges an event by itself. An event with several categories can be both stages.
     #[must_use]
     pub fn judge(rule: &Rule, parameters: &Parameters, facts: &Facts<'_>) -> Verdict {
-        let holds = |condition: &Condition, unsearched| condition.holds(facts, &parameters.excluded, unsearched);
-        let is_connection = holds(&rule.connection.condition, Unsearched::Holds);
-        let is_exec = holds(&rule.exec.condition, Unsearched::Holds);
+        let Rule { connection, exec, .. } = rule;
+        let is_connection = connection.holds(facts, &parameters.excluded, Unsearched::Holds);
+        let is_exec = exec.holds(facts, &parameters.excluded, Unsearched::Holds);
         if !is_connection && !is_exec {
             return Verdict::Irrelevant;
         }
-        let key = |by| Some(Key::new(facts.first(Field::HostId)?, facts.first(by)?));
-        let connection = is_connection.then(|| key(rule.connection.by)).flatten();
-        let exec = is_exec.then(|| key(rule.exec.by)).flatten();
+        let assumed = if is_exec { rule.assumed(parameters, facts) } else { Vec::new() };
+        let connection = is_connection.then(|| connection.key(facts)).flatten();
+        let exec = is_exec.then(|| exec.key(facts)).flatten();
         if connection.is_none() && exec.is_none() {
             return Verdict::NoKey;
         }
-        let certain = !is_exec || holds(&rule.exec.condition, Unsearched::Absent);
-        let assumed = if certain { Vec::new() } else { unsearched_fields(facts) };
         Verdict::Stage(Self { at: Moment::of(facts), arm: facts.arm, connection, exec, assumed })
     }
-}
-
-fn unsearched_fields(facts: &Facts<'_>) -> Vec<Field> {
-    [Field::Args, Field::ParentArgs].into_iter().filter(|field| facts.unsearched(*field)).collect()
 }
 
 /// What became of an event.
@@ -215,8 +209,7 @@ impl<P> Correlator<P> {
         if remembered.last.is_before(at) {
             remembered.last = *at;
         }
-        let span_ms = u64::try_from(self.parameters.span.as_millis()).unwrap_or(u64::MAX);
-        match remembered.process.execute(at, span_ms) {
+        match remembered.process.execute(at, self.parameters.span_ms()) {
             Taken::Nothing => Outcome::NoConnection,
             Taken::TooOld(connection, elapsed_ms) => Outcome::TooOld { connection: connection.payload, elapsed_ms },
             Taken::Match(connection, elapsed_ms) => {
@@ -228,8 +221,7 @@ impl<P> Correlator<P> {
     /// Forgets the processes of which nothing has been heard for so long that neither a connection nor a taken one of
     /// theirs can matter to an event of now. Each is looked at once, when it is forgotten.
     fn forget_expired(&mut self, now: &Moment) {
-        let span_ms = u64::try_from(self.parameters.span.as_millis()).unwrap_or(u64::MAX);
-        let longest = span_ms.saturating_add(SLACK_MS);
+        let longest = self.parameters.span_ms().saturating_add(SLACK_MS);
         while self.processes.peek_lru().is_some_and(|(_, process)| process.last.millis_until(now) > longest) {
             self.processes.pop_lru();
             self.expired += 1;

@@ -33,7 +33,7 @@ impl Key {
         Self(Digest::of(&[host_id, entity_id]))
     }
 
-    /// The digest that the key consists of.
+    /// The bytes of the digest that the key is.
     #[must_use]
     pub const fn bytes(&self) -> [u8; 32] {
         self.0.0
@@ -95,7 +95,7 @@ impl Moment {
         }
     }
 
-    /// Whether the event happened before the other one, not together with it.
+    /// Whether the event happened earlier than the other one, not at the same time.
     #[must_use]
     pub fn is_before(&self, other: &Self) -> bool {
         match self.boots(other) {

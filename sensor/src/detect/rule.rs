@@ -1,6 +1,7 @@
 //! The rules, as data: what is asked of each event, and what an alert says.
 
 use super::eql::{Networks, like, searchable};
+use super::moment::Key;
 use crate::event::facts::{Facts, Field};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sensor_common::name::Name;
@@ -53,13 +54,41 @@ pub struct Rule {
     pub exec: Stage,
 }
 
+impl Rule {
+    /// For an execution that matches: the arguments of which an unsearched part had to be taken as what the rule asks
+    /// for. None if it matches without.
+    #[must_use]
+    pub fn assumed(&self, parameters: &Parameters, facts: &Facts<'_>) -> Vec<Field> {
+        if self.exec.holds(facts, &parameters.excluded, Unsearched::Absent) {
+            return Vec::new();
+        }
+        [Field::Args, Field::ParentArgs].into_iter().filter(|field| facts.unsearched(*field)).collect()
+    }
+}
+
 /// One of the events of a rule's sequence.
 #[derive(Debug)]
 pub struct Stage {
-    /// What the event must be.
+    /// Which sort of event it is.
+    pub event: Condition,
+    /// What is asked of an event of that sort.
     pub condition: Condition,
     /// The field that, together with `host.id`, must have the same value in both events.
     pub by: Field,
+}
+
+impl Stage {
+    /// Whether the event is one of the sort, and what is asked for.
+    #[must_use]
+    pub fn holds(&self, facts: &Facts<'_>, excluded: &Networks, unsearched: Unsearched) -> bool {
+        self.event.holds(facts, excluded, unsearched) && self.condition.holds(facts, excluded, unsearched)
+    }
+
+    /// The process that an event belongs to; nothing if the event does not say.
+    #[must_use]
+    pub fn key(&self, facts: &Facts<'_>) -> Option<Key> {
+        Some(Key::new(facts.first(Field::HostId)?, facts.first(self.by)?))
+    }
 }
 
 /// How bad a match is.
@@ -167,6 +196,14 @@ pub struct Parameters {
     pub span: Duration,
     /// Destinations that never count.
     pub excluded: Networks,
+}
+
+impl Parameters {
+    /// The span in milliseconds.
+    #[must_use]
+    pub fn span_ms(&self) -> u64 {
+        u64::try_from(self.span.as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 impl Default for Parameters {

@@ -1,10 +1,11 @@
 //! The state machine of one process: which of its connections an execution takes.
 //!
-//! EQL keeps one connection per process, the newest. An execution takes the latest connection strictly before it and
-//! with it all older ones, whether or not the span then accepts the match. Records of a live run come through two ring
-//! buffers, so that a connection may arrive behind an execution that happened after it. Therefore a few connections are
-//! kept in the order in which they happened, and the time of the last execution that took one: what happened before
-//! that is gone for good.
+//! EQL keeps one connection per process, the newest. An execution takes the latest connection before it and with it all
+//! older ones, whether or not the span then accepts the match. Before it means in the order of the events: a connection
+//! of the same millisecond comes before an execution, on the clock of one boot the nanosecond decides. Records of a live
+//! run come through two ring buffers, so that a connection may arrive behind an execution that happened after it.
+//! Therefore a few connections are kept in the order in which they happened, and the time of the last execution that
+//! took one: what happened before that is gone for good.
 
 use super::moment::Moment;
 use std::collections::VecDeque;
@@ -96,7 +97,7 @@ impl<P> Process<P> {
 
     /// The process executed a program that the rule asks for.
     pub fn execute(&mut self, at: &Moment, span_ms: u64) -> Taken<P> {
-        let older = self.waiting.iter().rev().skip_while(|one| !one.at.is_before(at)).count();
+        let older = self.waiting.iter().rev().skip_while(|one| at.is_before(&one.at)).count();
         let Some(connection) = self.waiting.drain(..older).next_back() else { return Taken::Nothing };
         if self.taken.as_ref().is_none_or(|last| last.exec.is_before(at)) {
             self.taken = Some(Taking { exec: *at, connection: connection.at, arm: connection.arm });

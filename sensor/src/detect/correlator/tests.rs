@@ -102,24 +102,29 @@ fn a_new_connection_gives_a_new_alert() {
 }
 
 #[test]
-fn only_a_connection_strictly_before_is_taken() {
+fn only_a_connection_before_the_exec_is_taken() {
     let mut run = started();
     run.push(&connection("c1", "p", 1000));
-    run.push(&connection("c2", "p", 1500));
+    run.push(&connection("c2", "p", 1501));
     assert_eq!(run.push(&exec("e1", "p", 1500)), "c1+e1 500ms");
-    assert_eq!(run.push(&exec("e2", "p", 1501)), "c2+e2 1ms");
-    run.push(&connection("c3", "p", 1600));
-    assert_eq!(run.push(&exec("e3", "p", 1600)), "NoConnection");
+    assert_eq!(run.push(&exec("e2", "p", 1502)), "c2+e2 1ms");
+}
+
+#[test]
+fn within_a_millisecond_network_comes_before_process() {
+    let mut run = started();
+    run.push(&connection("c1", "p", "2026-05-28T20:26:41.700Z"));
+    run.push(&connection("c2", "p", "2026-05-28T20:26:41.800900Z"));
+    assert_eq!(run.push(&exec("e1", "p", "2026-05-28T20:26:41.800Z")), "c2+e1 0ms");
+    assert_eq!(run.push(&exec("e2", "p", "2026-05-28T20:26:41.801Z")), "NoConnection");
 }
 
 #[test]
 fn of_connections_in_one_millisecond_the_last_is_taken() {
     let mut run = started();
-    run.push(&connection("before", "p", 999));
     for place in 0..100 {
         run.push(&connection(&format!("c{place}"), "p", 1000));
     }
-    assert_eq!(run.push(&exec("e0", "p", 1000)), "before+e0 1ms");
     assert_eq!(run.push(&exec("e1", "p", 1001)), "c99+e1 1ms");
     assert_eq!(run.push(&exec("e2", "p", 1002)), "NoConnection");
 }

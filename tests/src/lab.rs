@@ -106,12 +106,12 @@ impl Lab {
 
     /// Starts a sensor for this test alone, with the hooks that this run of the suite is about.
     pub(crate) fn start_sensor(&self) -> Result<Sensor> {
-        self.start_sensor_in("sensor")
+        self.start_sensor_with("sensor", "")
     }
 
-    /// The same, for one of several, which is told apart by its directory.
-    pub(crate) fn start_sensor_in(&self, directory: &str) -> Result<Sensor> {
-        Sensor::start(&self.binary, &self.directory.join(directory), &self.hooks)
+    /// The same with a directory of its own, and more configuration.
+    pub(crate) fn start_sensor_with(&self, directory: &str, config: &str) -> Result<Sensor> {
+        Sensor::start(&self.binary, &self.directory.join(directory), &format!("{}{config}", self.hooks))
     }
 
     /// An address that no other lab has, for the far side.

@@ -106,11 +106,17 @@ impl Sensor {
         }
     }
 
-    /// Asks it to end, and waits for that.
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.pid)?).context("process number")?;
+        kill_process(pid, signal).context("the sensor is gone")
+    }
+
+    /// Ends it by a signal, and waits for that.
     pub(crate) fn stop(&self, signal: Signal) -> Result<Ended> {
         let mut process = lock(&self.process);
-        let pid = Pid::from_raw(i32::try_from(self.pid)?).context("process number")?;
-        kill_process(pid, signal).context("the sensor is gone")?;
+        ensure!(process.ended()?.is_none(), "the sensor has ended by itself, log:\n{}", self.log_tail());
+        self.signal(signal)?;
         let code = process.wait()?.code();
         let mut log = lock(&self.log);
         log.read()?;
@@ -125,8 +131,15 @@ impl Sensor {
         Ok(Ended { code, counters })
     }
 
-    /// Asks it to end, and checks that it does so cleanly and that its counters agree.
+    /// Asks it to end, and checks that it does so cleanly, that its counters agree and that nothing was lost.
     pub(crate) fn stop_cleanly(&self) -> Result<Counters> {
+        let counters = self.stop_with_losses()?;
+        counters.no_loss()?;
+        Ok(counters)
+    }
+
+    /// The same where losses are allowed, as long as they are counted.
+    pub(crate) fn stop_with_losses(&self) -> Result<Counters> {
         let Ended { code, counters } = self.stop(Signal::TERM)?;
         ensure!(code == Some(0), "the sensor ended with {code:?}, log:\n{}", self.log_tail());
         let counters = counters.with_context(|| format!("no counters at the end, log:\n{}", self.log_tail()))?;

@@ -26,6 +26,11 @@ fn try_exec(program: &Exec, control: i32) -> Result<std::convert::Infallible> {
             return Err(command.env(VARIABLE, part).exec()).context("exec");
         }
         By::Descriptor => OwnedFd::from(std::fs::File::open(&program.file)?),
+        By::Removed => {
+            let file = std::fs::File::open(&program.file)?;
+            std::fs::remove_file(&program.file)?;
+            OwnedFd::from(file)
+        }
         By::Memory => in_memory(&program.file)?,
     };
     let args = strings(program.args.iter().map(|arg| arg.0.clone()))?;

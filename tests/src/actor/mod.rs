@@ -6,8 +6,9 @@
 
 mod compat;
 mod exec;
-pub(crate) mod play;
+mod play;
 mod process;
+mod socket;
 pub(crate) mod step;
 pub(crate) mod uring;
 
@@ -57,8 +58,8 @@ pub(crate) fn main(part: &str) -> ExitCode {
     if part == PROBE {
         return compat::probe();
     }
-    match serde_json::from_str::<Part>(part).context("the actor's part").and_then(play::Actor::new) {
-        Ok(actor) => actor.run(),
+    match serde_json::from_str::<Part>(part).context("the actor's part").and_then(|part| play::Actor::run(&part)) {
+        Ok(code) => code,
         Err(_) => ExitCode::from(EXIT_FAILED),
     }
 }

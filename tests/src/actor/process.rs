@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::ffi::CString;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 /// The calling process and thread, as /proc numbers them: not as the actor's own namespace does.
 pub(super) fn numbers() -> Result<(u32, u32)> {
@@ -63,4 +64,22 @@ pub(super) fn scribble(byte: u8) -> Result<()> {
     // The last byte stays zero, so that whoever reads the arguments finds their end.
     let length = usize::try_from(end.saturating_sub(start).saturating_sub(1))?;
     Ok(memory.write_all_at(&vec![byte; length], start)?)
+}
+
+/// Becomes another user for good.
+pub(super) fn become_user(user: u32) -> Result<()> {
+    let (uid, gid) = (rustix::process::Uid::from_raw(user), rustix::process::Gid::from_raw(user));
+    rustix::thread::set_thread_groups(&[gid])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    Ok(rustix::thread::set_thread_res_uid(uid, uid, uid)?)
+}
+
+/// Makes and enters directories, and links `file` into the last one.
+pub(super) fn descend(depth: u32, file: &Path) -> Result<()> {
+    let name = "d".repeat(200);
+    for _ in 0..depth {
+        std::fs::create_dir(&name)?;
+        std::env::set_current_dir(&name)?;
+    }
+    Ok(std::fs::hard_link(file, file.file_name().context("no file")?)?)
 }

@@ -42,15 +42,16 @@ pub(crate) enum Step {
     Thread(Vec<Step>),
     /// Overwrites the process's arguments in its own memory, each byte of them with the given one.
     Scribble(u8),
-    /// Spawns a program and waits for it, so many times.
-    Spawn {
-        /// What to execute.
-        file: PathBuf,
-        /// Its arguments, the first one being its own name.
-        args: Vec<Arg>,
-        /// How many times.
-        times: u32,
-    },
+    /// Spawns a program with these arguments, the first one being its own name, and waits for it.
+    Spawn(PathBuf, Vec<Arg>),
+    /// Takes steps again and again.
+    Repeat(u32, Vec<Step>),
+    /// Gives up root: becomes this user for good.
+    User(u32),
+    /// Makes so many directories with long names one in the other, enters them, and links a file into the last one.
+    Descend(u32, PathBuf),
+    /// Connects to a listener of its own over a UNIX socket, and accepts that.
+    LocalPair,
     /// As the first process of a namespace: lives until the test lets go, and lets no dead child stay.
     Reign,
     /// Waits until the test lets go.
@@ -81,6 +82,8 @@ pub(crate) enum How {
     FastOpen,
     /// connect(2) on a Multipath TCP socket.
     Multipath,
+    /// connect(2) on a UDP socket.
+    Datagram,
     /// `IORING_OP_CONNECT`, begun by the thread that submits it.
     Uring,
     /// `IORING_OP_CONNECT`, handed to a worker thread of the ring.
@@ -113,6 +116,10 @@ pub(crate) enum Accept {
     Plain,
     /// accept4(2).
     Four,
+    /// accept4(2), with so many descriptors open that the new one has a high number.
+    High,
+    /// accept4(2) on a listener that does not wait and has nothing: it must fail, and the listener stays the current socket.
+    Nothing,
     /// `IORING_OP_ACCEPT`.
     Uring,
     /// accept4(2) by the 32-bit entry to the kernel.
@@ -139,6 +146,8 @@ pub(crate) enum By {
     Path,
     /// A descriptor of the file.
     Descriptor,
+    /// A descriptor of the file, which is removed before it is executed.
+    Removed,
     /// A descriptor of a copy that has no path, named as the file is.
     Memory,
 }

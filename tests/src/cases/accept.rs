@@ -2,7 +2,7 @@
 
 use super::scene::SUITE;
 use super::{Case, Tag, case, tagged};
-use crate::actor::step::{Accept, Step, exec, report};
+use crate::actor::step::{Accept, Step, exec, fork, report};
 use crate::actor::{probe_compat, uring};
 use crate::expect::Expect;
 use crate::lab::{LINK_LOCAL, Lab};
@@ -25,6 +25,11 @@ pub(super) const CASES: &[Case] = &[
     case("accept: at ::1 is excluded", |lab| excluded(lab, Ipv6Addr::LOCALHOST.into())),
     case("accept: at 169.254.0.0/16 is excluded", |lab| excluded(lab, LINK_LOCAL.into())),
     case("accept: from an excluded network to another address counts", from_loopback),
+    case("accept: a high descriptor", |lab| accepts(lab, Accept::High, lab.local(), lab.remote())),
+    case("accept: nothing there is no connection", nothing),
+    case("accept: UNIX is no connection", unix),
+    case("accept: by a child of the process that listens", by_child),
+    case("accept: by another thread", by_thread),
     tagged("accept: asleep since before the sensor", &[Tag::Own], asleep),
 ];
 
@@ -37,9 +42,14 @@ struct Server {
 
 impl Server {
     fn new(lab: &Lab, how: Accept, at: SocketAddr) -> Result<Self> {
+        Self::that(lab, at, |shell| vec![Step::Accept(how), Step::Stdio, shell])
+    }
+
+    /// What it does once it listens, given the step that makes it a shell.
+    fn that(lab: &Lab, at: SocketAddr, then: impl FnOnce(Step) -> Vec<Step>) -> Result<Self> {
         let (socat, sh) = (lab.program("socat")?, lab.program("sh")?);
-        let steps =
-            vec![Step::Listen(at), report("listening"), Step::Accept(how), Step::Stdio, exec(&sh, &["sh", "-i"])];
+        let mut steps = vec![Step::Listen(at), report("listening")];
+        steps.extend(then(exec(&sh, &["sh", "-i"])));
         let mut player = lab.play(&socat, &["socat", "TCP-LISTEN:4444", "EXEC:sh -i,nofork"], steps)?;
         player.reached("listening")?;
         Ok(Self { player, sh, at })
@@ -105,6 +115,41 @@ fn excluded(lab: &Lab, at: IpAddr) -> Result<()> {
 /// The rule looks at the destination alone.
 fn from_loopback(lab: &Lab) -> Result<()> {
     accepts(lab, Accept::Four, lab.local(), Ipv4Addr::new(127, 0, 0, 9).into())
+}
+
+/// accept has failed: the shell that follows is nobody's.
+fn nothing(lab: &Lab) -> Result<()> {
+    let at = SocketAddr::new(lab.local(), 4444);
+    let mut server = Server::that(lab, at, |shell| vec![Step::Accept(Accept::Nothing), shell])?;
+    server.player.reached("end")?;
+    lab.expect_none()
+}
+
+/// Accepted, but not by TCP.
+fn unix(lab: &Lab) -> Result<()> {
+    let at = SocketAddr::new(lab.local(), 4444);
+    let mut server = Server::that(lab, at, |shell| vec![Step::LocalPair, shell])?;
+    server.player.reached("end")?;
+    lab.expect_none()
+}
+
+/// The connection belongs to the process that called accept.
+fn by_child(lab: &Lab) -> Result<()> {
+    let at = SocketAddr::new(lab.local(), 4444);
+    let mut server = Server::that(lab, at, |shell| vec![fork(vec![Step::Accept(Accept::Four), shell])])?;
+    let connection = lab.connect(lab.remote(), at)?;
+    let alert = server.alert(connection.local_addr()?)?.parent(server.player.pid(), "socat");
+    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", alert)
+}
+
+/// The connection is the process's.
+fn by_thread(lab: &Lab) -> Result<()> {
+    let at = SocketAddr::new(lab.local(), 4444);
+    let accept = Step::Thread(vec![Step::Name("worker".to_owned()), Step::Accept(Accept::Four)]);
+    let mut server = Server::that(lab, at, |shell| vec![accept, shell])?;
+    let connection = lab.connect(lab.remote(), at)?;
+    let alert = server.alert(connection.local_addr()?)?;
+    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", alert)
 }
 
 /// The call began before anything was attached, and its return is seen all the same.

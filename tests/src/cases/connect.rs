@@ -31,6 +31,8 @@ pub(super) const CASES: &[Case] = &[
     case("connect: mapped loopback is excluded", |lab| excluded(lab, Ipv4Addr::LOCALHOST.to_ipv6_mapped().into())),
     case("connect: 0.0.0.0 becomes loopback", |lab| excluded(lab, Ipv4Addr::UNSPECIFIED.into())),
     case("connect: :: becomes loopback", |lab| excluded(lab, Ipv6Addr::UNSPECIFIED.into())),
+    case("connect: UDP and UNIX are no connections", no_tcp),
+    case("connect: another user's", other_user),
     case("connect: multicast is no connection", multicast),
 ];
 
@@ -148,4 +150,19 @@ fn multicast(lab: &Lab) -> Result<()> {
     let group = SocketAddr::from(([224, 0, 0, 1], 4444));
     let _shell = shell_after(lab, vec![connect_by(group, How::Plain, Outcome::NoRoute)])?;
     lab.expect_none()
+}
+
+/// Sockets, but not of TCP.
+fn no_tcp(lab: &Lab) -> Result<()> {
+    let to = SocketAddr::new(lab.remote(), 4444);
+    let _shell = shell_after(lab, vec![connect_by(to, How::Datagram, Outcome::Done), Step::LocalPair])?;
+    lab.expect_none()
+}
+
+/// The alert names the user that the shell belongs to.
+fn other_user(lab: &Lab) -> Result<()> {
+    const NOBODY: u32 = 65534;
+    let knock = connect_by(closed(lab), How::Plain, Outcome::Refused);
+    let shell = shell_after(lab, vec![Step::User(NOBODY), knock])?;
+    lab.expect(&[shell.alert().field("user.id", NOBODY.to_string())])
 }

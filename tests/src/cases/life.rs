@@ -1,8 +1,8 @@
 //! The sensor's own life: how it ends, what it leaves, what it counted, and how it refuses to start.
 
-use super::scene::{closed, shell_after};
+use super::scene::{SHELL, closed, shell_after};
 use super::{Case, Tag, tagged};
-use crate::actor::step::{How, Outcome, Step, connect_by, report};
+use crate::actor::step::{How, Outcome, Step, connect, connect_by, exec, report};
 use crate::expect::{Expect, field};
 use crate::lab::Lab;
 use crate::programs::{held_by, runs, still_loaded};
@@ -14,12 +14,15 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 pub(super) const CASES: &[Case] = &[
     tagged("life: an interrupt ends it cleanly, and nothing stays attached", &[Tag::Own], interrupted),
     tagged("life: killed, it leaves nothing attached", &[Tag::Own], killed),
+    tagged("life: a connection older than the sensor", &[Tag::Own], held_connection),
+    tagged("life: the configured networks and span", &[Tag::Own], configured),
     tagged("life: two sensors do not disturb each other", &[Tag::Own], two),
     tagged("life: a replay of its events gives its alerts", &[Tag::Own], replayed),
     tagged("life: the kernel's run counts agree with its counters", &[Tag::Own, Tag::Alone], run_counts),
@@ -77,8 +80,8 @@ fn killed(lab: &Lab) -> Result<()> {
 
 /// Both see the same shell; that one ends does not matter to the other.
 fn two(lab: &Lab) -> Result<()> {
-    let first = lab.start_sensor_in("first")?;
-    let second = lab.start_sensor_in("second")?;
+    let first = lab.start_sensor_with("first", "")?;
+    let second = lab.start_sensor_with("second", "")?;
     let shell = shell_after(lab, vec![knock(lab)])?;
     lab.expect_of(&first, &[shell.alert()])?;
     lab.expect_of(&second, &[shell.alert()])?;
@@ -142,16 +145,20 @@ impl Drop for Statistics {
 /// Every exec runs the program once, and every connection is seen, also those that no rule is about.
 fn run_counts(lab: &Lab) -> Result<()> {
     const EXECS: u32 = 500;
-    const CONNECTIONS: usize = 200;
+    const CONNECTIONS: u32 = 200;
     let _statistics = Statistics::on()?;
     let sensor = lab.start_sensor()?;
     let programs = held_by(sensor.pid())?;
     let tiny = lab.directory().join("tiny");
     tiny::write(&tiny)?;
-    let mut steps: Vec<Step> = std::iter::repeat_with(|| knock(lab)).take(CONNECTIONS).collect();
-    steps.extend([report("connected"), Step::Wait]);
-    steps.push(Step::Spawn { file: tiny, args: vec!["tiny".into()], times: EXECS });
-    steps.extend([report("done"), Step::Hold]);
+    let steps = vec![
+        Step::Repeat(CONNECTIONS, vec![knock(lab)]),
+        report("connected"),
+        Step::Wait,
+        Step::Repeat(EXECS, vec![Step::Spawn(tiny, vec!["tiny".into()])]),
+        report("done"),
+        Step::Hold,
+    ];
     let mut player = lab.play(&lab.program("curl")?, &["curl"], steps)?;
     player.reached("connected")?;
     let (before, forks_before) = (runs(&programs)?, forks()?);
@@ -169,7 +176,7 @@ fn run_counts(lab: &Lab) -> Result<()> {
     ensure!((EXECS.into()..=most).contains(&execs), "{execs} runs for {EXECS} execs and at most {most}: {after:?}");
     let counters = sensor.stop_cleanly()?;
     let (seen, other_names) = (counters.get("connect", "seen")?, counters.get("connect", "filtered_name")?);
-    let least = u64::try_from(CONNECTIONS)?;
+    let least = u64::from(CONNECTIONS);
     ensure!(seen >= least && other_names >= least, "{CONNECTIONS} connections were made: {counters:?}");
     Ok(())
 }
@@ -235,4 +242,32 @@ fn forced(lab: &Lab) -> Result<()> {
         }
     }
     if missing == 0 { skip("this kernel has every kind of hook") } else { Ok(()) }
+}
+
+/// A connection that was there when the sensor started counts from then on.
+fn held_connection(lab: &Lab) -> Result<()> {
+    let far = lab.listen(lab.remote())?;
+    let bash = lab.program("bash")?;
+    let steps = vec![connect(far.address), report("connected"), Step::Wait, exec(&bash, SHELL)];
+    let mut player = lab.play(&bash, &["bash"], steps)?;
+    let (_connection, near) = far.accept()?;
+    player.reached("connected")?;
+    let sensor = lab.start_sensor()?;
+    player.go()?;
+    let pid = player.reached("end")?.pid;
+    lab.expect_of(&sensor, &[Expect::alert(pid, &bash, SHELL).egress(near, far.address)])?;
+    sensor.stop_cleanly().map(drop)
+}
+
+/// The configured networks replace the built-in ones, and the span is the configured one.
+fn configured(lab: &Lab) -> Result<()> {
+    let config = format!("[rule]\nspan = \"1s\"\nexcluded = [\"{}/32\"]\n", lab.local());
+    let sensor = lab.start_sensor_with("sensor", &config)?;
+    let refused = |ip| connect_by(SocketAddr::new(ip, 9), How::Plain, Outcome::Refused);
+    let _excluded = shell_after(lab, vec![refused(lab.local())])?;
+    let _late = shell_after(lab, vec![refused(lab.remote()), Step::Sleep(1500)])?;
+    let seen = shell_after(lab, vec![refused(lab.remote())])?;
+    let loopback = shell_after(lab, vec![refused(Ipv4Addr::LOCALHOST.into())])?;
+    lab.expect_of(&sensor, &[seen.alert(), loopback.alert()])?;
+    sensor.stop_cleanly().map(drop)
 }

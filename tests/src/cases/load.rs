@@ -9,6 +9,7 @@ use crate::lab::Lab;
 use crate::sensor::Sensor;
 use crate::tiny;
 use anyhow::{Result, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub(super) const CASES: &[Case] = &[
     case("load: a hundred reverse shells one after another", one_after_another),
     case("load: twenty reverse shells at once", at_once),
     case("load: reverse shells among many other programs", among_others),
+    tagged("load: a flood of connections hides no shell", &[Tag::Own, Tag::Alone], flood),
+    tagged("load: what happened while the sensor stood still is not lost", &[Tag::Own, Tag::Alone], stood_still),
     tagged("load: 100 000 other programs send nothing", &[Tag::Own, Tag::Alone, Tag::Storm], |lab| {
         nothing_sent(lab, "true", &["true"], 100_000)
     }),
@@ -70,7 +73,7 @@ fn among_others(lab: &Lab) -> Result<()> {
 }
 
 fn spawn(file: &Path, args: &[&str], times: u32) -> Step {
-    Step::Spawn { file: file.to_owned(), args: args.iter().copied().map(Into::into).collect(), times }
+    Step::Repeat(times, vec![Step::Spawn(file.to_owned(), args.iter().copied().map(Into::into).collect())])
 }
 
 /// Executes a program many times, by two processes at once.
@@ -125,4 +128,35 @@ fn pending(lab: &Lab) -> Result<()> {
     ensure!(counters.get("connect", "sent_sent")? >= 1, "the connection was not sent: {counters:?}");
     ensure!(counters.sum("exec", "sent_armed") == 0, "an exec was sent: {counters:?}");
     Ok(())
+}
+
+/// More connections than the table of pending ones holds at ease, from another process: the older connection still counts,
+/// also if reports of the flood found no room.
+fn flood(lab: &Lab) -> Result<()> {
+    const CONNECTIONS: u32 = 20_000;
+    let sensor = lab.start_sensor()?;
+    let bash = lab.program("bash")?;
+    let steps = vec![knock(lab), report("connected"), Step::Wait, exec(&bash, SHELL)];
+    let mut victim = lab.play(&bash, &["bash"], steps)?;
+    victim.reached("connected")?;
+    let steps = vec![Step::Repeat(CONNECTIONS, vec![knock(lab)]), report("flooded"), Step::Hold];
+    let mut noise = lab.play(&lab.program("zsh")?, &["zsh"], steps)?;
+    noise.reached_within("flooded", STORM)?;
+    victim.go()?;
+    let pid = victim.reached("end")?.pid;
+    lab.expect_of(&sensor, &[Expect::alert(pid, &bash, SHELL)])?;
+    let counters = sensor.stop_with_losses()?;
+    let seen = counters.get("connect", "seen")?;
+    ensure!(seen > CONNECTIONS.into(), "{CONNECTIONS} connections were made: {counters:?}");
+    Ok(())
+}
+
+/// The kernel side goes on alone, and its queue is read when the sensor runs again.
+fn stood_still(lab: &Lab) -> Result<()> {
+    let sensor = lab.start_sensor()?;
+    sensor.signal(Signal::STOP)?;
+    let shells = (0..20).map(|_| shell_after(lab, vec![knock(lab)])).collect::<Result<Vec<_>>>();
+    sensor.signal(Signal::CONT)?;
+    lab.expect_of(&sensor, &shells?.iter().map(super::scene::Shell::alert).collect::<Vec<_>>())?;
+    sensor.stop_cleanly().map(drop)
 }

@@ -3,11 +3,14 @@
 use super::scene::{SHELL, closed, shell_of};
 use super::{Case, case};
 use crate::actor::step::{Accept, By, Exec, How, Outcome, Step, connect_by, exec, exec_then, fork, report};
-use crate::expect::Expect;
+use crate::expect::{Expect, field};
 use crate::lab::Lab;
 use crate::player::Player;
-use anyhow::Result;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -31,8 +34,11 @@ pub(super) const CASES: &[Case] = &[
     case("name: the first argument does not count as a name", first_argument),
     case("name: a script", script),
     case("name: a script that gives the flag itself", script_without_flag),
-    case("name: executed by descriptor", |lab| executed_by(lab, By::Descriptor)),
-    case("name: executed from memory", |lab| executed_by(lab, By::Memory)),
+    case("name: executed by descriptor", by_descriptor),
+    case("name: executed by descriptor, the file removed", removed),
+    case("name: executed from memory", from_memory),
+    case("name: a path longer than any buffer", long_path),
+    case("name: a path of spaces, newlines and bytes that are no UTF-8", odd_path),
 ];
 
 const SHELLS: [&str; 8] = ["bash", "dash", "sh", "tcsh", "csh", "zsh", "ksh", "fish"];
@@ -191,17 +197,67 @@ fn script_without_flag(lab: &Lab) -> Result<()> {
     lab.expect(&[Expect::alert(pid, &file, &[&bash_path, &script_path, "-l"])])
 }
 
-/// There is no path in the call, and for a file in memory none at all.
-fn executed_by(lab: &Lab, by: By) -> Result<()> {
-    let file = lab.program("bash")?;
+/// Executes a bash by other means than its path.
+fn executed_by(lab: &Lab, file: &Path, by: By) -> Result<(Player, u32)> {
     let args = SHELL.iter().copied().map(Into::into).collect();
     let then = vec![report("end"), Step::Hold];
-    let mut player = bash(lab, Step::Exec(Exec { file: file.clone(), args, by, then }))?;
+    let mut player = bash(lab, Step::Exec(Exec { file: file.to_owned(), args, by, then }))?;
     let pid = player.reached("end")?.pid;
-    match by {
-        By::Path | By::Descriptor => lab.expect(&[Expect::alert(pid, &file, SHELL)]),
-        // Its executable is called `memfd:bash`, which is no shell's name; its comm is the descriptor's number or, from
-        // 6.14 on, the file's name.
-        By::Memory => lab.expect_none(),
-    }
+    Ok((player, pid))
+}
+
+/// There is no path in the call, but the file has one.
+fn by_descriptor(lab: &Lab) -> Result<()> {
+    let file = lab.program("bash")?;
+    let (_player, pid) = executed_by(lab, &file, By::Descriptor)?;
+    lab.expect(&[Expect::alert(pid, &file, SHELL)])
+}
+
+/// The file has no path any more, but still its name.
+fn removed(lab: &Lab) -> Result<()> {
+    let directory = lab.directory().join("once");
+    std::fs::create_dir(&directory)?;
+    let file = directory.join("bash");
+    std::fs::hard_link(lab.program("bash")?, &file)?;
+    let (_player, pid) = executed_by(lab, &file, By::Removed)?;
+    lab.expect(&[Expect::alert(pid, &file, SHELL).without("process.executable")])
+}
+
+/// The executable is called `memfd:bash`, which is no shell's name, and the comm is no shell's either: the number of the
+/// descriptor or, from 6.14 on, what the executable is called.
+fn from_memory(lab: &Lab) -> Result<()> {
+    let _player = executed_by(lab, &lab.program("bash")?, By::Memory)?;
+    lab.expect_none()
+}
+
+/// The name is at its end, and is not lost; that the rest is cut is not silent.
+fn long_path(lab: &Lab) -> Result<()> {
+    const DEPTH: u32 = 25;
+    let bash = lab.program("bash")?;
+    let steps = vec![Step::Descend(DEPTH, bash.clone()), knock(lab), exec("./bash", SHELL)];
+    let mut player = lab.play(&bash, &["bash"], steps)?;
+    let pid = player.reached("end")?.pid;
+    lab.expect(&[Expect::alert(pid, &bash, SHELL).without("process.executable")])?;
+    let alerts = lab.sensor()?.alerts(|alert| field(alert, "process.pid") == Some(&pid.into()))?;
+    let [alert] = alerts.as_slice() else { bail!("{} alerts", alerts.len()) };
+    let path = field(alert, "process.executable").and_then(Value::as_str).unwrap_or_default();
+    ensure!(path.ends_with("ddd/bash") && path.len() > 1000, "the path became {path}");
+    ensure!(!Path::new(path).is_absolute(), "the path is cut and does not look like it: {path}");
+    Ok(())
+}
+
+/// The output stays one JSON document a line.
+fn odd_path(lab: &Lab) -> Result<()> {
+    let directory = lab.directory().join(OsStr::from_bytes(b"a b\n\x1b[31m\"\xff"));
+    std::fs::create_dir(&directory)?;
+    let file = directory.join("bash");
+    std::fs::hard_link(lab.program("bash")?, &file)?;
+    let mut player = bash(lab, exec(&file, SHELL))?;
+    let pid = player.reached("end")?.pid;
+    lab.expect(&[Expect::alert(pid, &file, SHELL).without("process.executable")])?;
+    let alerts = lab.sensor()?.alerts(|alert| field(alert, "process.pid") == Some(&pid.into()))?;
+    let path = alerts.first().and_then(|alert| field(alert, "process.executable")).and_then(Value::as_str);
+    let path = path.context("no executable")?;
+    ensure!(path.contains("a b\n\x1b[31m\"") && path.ends_with("/bash"), "the path became {path:?}");
+    Ok(())
 }

@@ -11,5 +11,7 @@ pub mod detect;
 pub mod enrich;
 pub mod event;
 pub mod kernel;
+pub mod logging;
 pub mod output;
 pub mod pipeline;
+pub mod service;

@@ -4,3 +4,4 @@ pub mod check;
 pub mod exit;
 pub mod explain;
 pub mod replay;
+pub mod run;

@@ -3,9 +3,10 @@
 //! All of it is read from files, late and at the mercy of whoever owns them: it explains an event, and never decides
 //! whether it matters. Each reader takes the root of its files, so that tests can give it another one.
 
+pub mod clock;
 pub mod container;
-pub mod entity;
 pub mod host;
+pub mod parents;
 pub mod proc;
 pub mod process;
 pub mod scan;

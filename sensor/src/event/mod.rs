@@ -2,10 +2,11 @@
 
 pub mod decode;
 pub mod ecs;
+pub mod entity;
 pub mod facts;
 
+use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 /// A point on the boot clock (`CLOCK_BOOTTIME`), in nanoseconds since boot, time asleep included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +15,14 @@ pub struct BootTime(pub u64);
 /// A point on the wall clock, in nanoseconds since 1970-01-01 UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallTime(pub i64);
+
+impl Display for WallTime {
+    /// RFC 3339 in UTC with nanoseconds, as `@timestamp` wants it.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let timestamp = jiff::Timestamp::from_nanosecond(i128::from(self.0)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        write!(f, "{timestamp:.9}")
+    }
+}
 
 /// What added to a boot time gives the wall time: whole milliseconds, so that cutting either clock to the millisecond gives
 /// the same differences.
@@ -28,6 +37,12 @@ impl WallOffset {
     pub fn between(boot: BootTime, wall: WallTime) -> Self {
         let boot = i64::try_from(boot.0).unwrap_or(i64::MAX);
         Self { millis: wall.0.saturating_sub(boot).div_euclid(1_000_000) }
+    }
+
+    /// Whether the two differ by no more than the millisecond that rounding makes.
+    #[must_use]
+    pub fn is_near(self, other: Self) -> bool {
+        self.millis.abs_diff(other.millis) <= 1
     }
 
     /// The wall time of a boot time.
@@ -192,10 +207,4 @@ pub struct Exec {
     pub reason: Reason,
     /// The process's connection, if it has made one within the span.
     pub connection: Option<Connection>,
-}
-
-/// The span between two boot times, both cut to the millisecond first, as the rule compares them.
-#[must_use]
-pub fn span(from: BootTime, to: BootTime) -> Duration {
-    Duration::from_millis((to.0 / 1_000_000).saturating_sub(from.0 / 1_000_000))
 }

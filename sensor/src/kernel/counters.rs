@@ -33,8 +33,10 @@ impl Counters {
         let mut values = [0_u64; COUNTERS];
         for copy in 0..self.copies {
             for (place, value) in values.iter_mut().enumerate() {
-                // SAFETY: the mapping holds `copies` times COUNTERS words, page-aligned; the kernel writes whole words.
-                let word = unsafe { &*words.add(copy * COUNTERS + place) };
+                // SAFETY: the mapping holds `copies` times COUNTERS words.
+                let word = unsafe { words.add(copy * COUNTERS + place) };
+                // SAFETY: as above, aligned as pages are; the kernel writes whole words.
+                let word = unsafe { &*word };
                 *value = value.wrapping_add(word.load(Ordering::Relaxed));
             }
         }

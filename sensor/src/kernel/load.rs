@@ -7,7 +7,7 @@ use super::layout::{self, LayoutError};
 use super::ring::Ring;
 use super::settings::SettingsMap;
 use super::tracefs::with_tracefs;
-use aya::maps::{Array, HashMap, Map};
+use aya::maps::{Array, HashMap, MapError};
 use aya::programs::{Program, ProgramError};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
 use sensor_common::layout::Field;
@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 
 /// The object that `cargo xtask ebpf` has built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SENSOR_BPF_OBJECT"));
+
+/// Flag of a map update: only if there is no entry yet.
+const BPF_NOEXIST: u64 = 1;
 
 /// Where the kernel shows its own type information (CONFIG_DEBUG_INFO_BTF).
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -180,11 +183,16 @@ impl Loaded {
     /// When a map is not what the object declares, or takes no entry.
     pub fn remember(&mut self, arms: &[Arm]) -> Result<(), LoadError> {
         let Some(newest) = arms.iter().map(|arm| arm.boot_ns).max() else { return Ok(()) };
-        let failed = |name| move |error: aya::maps::MapError| LoadError::MapMemory { name, source: io::Error::other(error) };
+        let failed = |name| move |error: MapError| LoadError::MapMemory { name, source: io::Error::other(error) };
         let map = self.ebpf.map_mut("PENDING").ok_or(LoadError::Missing("map PENDING"))?;
         let mut pending = HashMap::<_, u32, [u8; size_of::<Arm>()]>::try_from(map).map_err(failed("PENDING"))?;
         for arm in arms {
-            pending.insert(arm.tgid, bytemuck::cast::<Arm, [u8; size_of::<Arm>()]>(*arm), 0).map_err(failed("PENDING"))?;
+            // What a hook has seen in the meantime is newer and stays.
+            let inserted = pending.insert(arm.tgid, bytemuck::cast::<Arm, [u8; size_of::<Arm>()]>(*arm), BPF_NOEXIST);
+            match inserted {
+                Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other.map_err(failed("PENDING"))?,
+            }
         }
         let map = self.ebpf.map_mut(".bss").ok_or(LoadError::Missing("section .bss"))?;
         let mut last_armed = Array::<_, u64>::try_from(map).map_err(failed(".bss"))?;
@@ -196,9 +204,11 @@ impl Loaded {
         &mut self.ebpf
     }
 
-    /// The ring buffer of the kernel side's log messages, if the object has one.
-    pub fn take_log(&mut self) -> Option<Map> {
-        self.ebpf.take_map("AYA_LOGS")
+    /// Detaches and unloads all programs. The maps stay, so that what is in the ring buffers can still be read.
+    pub fn detach(&mut self) {
+        for (_, program) in self.ebpf.programs_mut() {
+            unload(program);
+        }
     }
 }
 
@@ -269,19 +279,24 @@ impl Hooks<'_> {
 
     fn unload(&mut self, name: &'static str) {
         if let Some(program) = self.ebpf.program_mut(name) {
-            // Not loaded is what is wanted; there is nothing else to do about a failure.
-            let _ = match program {
-                Program::FEntry(program) => program.unload(),
-                Program::FExit(program) => program.unload(),
-                Program::KProbe(program) => program.unload(),
-                Program::BtfTracePoint(program) => program.unload(),
-                Program::RawTracePoint(program) => program.unload(),
-                Program::TracePoint(program) => program.unload(),
-                _ => Ok(()),
-            };
+            unload(program);
         }
         self.loaded.remove(name);
     }
+}
+
+/// Detaches and unloads a program; one that is not loaded stays so.
+fn unload(program: &mut Program) {
+    // Not loaded is what is wanted; there is nothing else to do about a failure.
+    let _ = match program {
+        Program::FEntry(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        Program::KProbe(program) => program.unload(),
+        Program::BtfTracePoint(program) => program.unload(),
+        Program::RawTracePoint(program) => program.unload(),
+        Program::TracePoint(program) => program.unload(),
+        _ => Ok(()),
+    };
 }
 
 fn attach_program(program: &mut Program, place: Place, first: bool, btf: &AyaBtf) -> Result<(), ProgramError> {
@@ -335,7 +350,6 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         let part = error.to_string();
-        if let Ok(f)=std::env::var("VLOG") { let _ = std::fs::write(format!("{f}.{}",part.len()), &part); } // TEMP
         let mut lines = part.lines().filter(|line| !line.trim().is_empty() && !is_summary(line));
         for part in lines.next().into_iter().chain(lines.next_back()) {
             if !text.contains(part) {

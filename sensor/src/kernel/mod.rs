@@ -5,6 +5,7 @@ pub mod counters;
 pub mod hook;
 pub mod layout;
 pub mod load;
+pub mod log;
 pub mod ring;
 pub mod settings;
 mod tracefs;

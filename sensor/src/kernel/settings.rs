@@ -5,7 +5,6 @@ use super::load::LoadError;
 use aya::maps::Map;
 use memmap2::MmapRaw;
 use sensor_common::settings::{Settings, Slot};
-use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The settings map.
@@ -27,14 +26,18 @@ impl SettingsMap {
     /// Puts new settings in force: writes the slot that is not in use, then flips. A program that is just running sees the
     /// old settings or the new ones, never a mixture, unless two reloads happen within its run of a few microseconds.
     pub fn write(&mut self, slot: &Slot) {
-        let base = self.memory.as_mut_ptr();
-        // SAFETY: the mapping is page-aligned and holds a whole Settings; the kernel side only reads it.
-        let active = unsafe { AtomicU64::from_ptr(base.add(offset_of!(Settings, active)).cast()) };
+        let settings = self.memory.as_mut_ptr().cast::<Settings>();
+        // SAFETY: the mapping is page-aligned and holds a whole Settings.
+        let active = unsafe { &raw mut (*settings).active };
+        // SAFETY: as above.
+        let slots = unsafe { &raw mut (*settings).slots };
+        // SAFETY: as above; the kernel side only reads it.
+        let active = unsafe { AtomicU64::from_ptr(active) };
         let idle = usize::from(active.load(Ordering::Acquire) & 1 == 0);
-        // SAFETY: as above; `idle` is 0 or 1.
-        let to = unsafe { base.add(offset_of!(Settings, slots)).cast::<Slot>().add(idle) };
+        // SAFETY: `idle` is 0 or 1.
+        let idle_slot = unsafe { slots.cast::<Slot>().add(idle) };
         // SAFETY: as above; no program reads the idle slot.
-        unsafe { to.write_volatile(*slot) };
+        unsafe { idle_slot.write_volatile(*slot) };
         active.store(idle as u64, Ordering::Release);
     }
 }

@@ -1,6 +1,6 @@
 //! `process.entity_id`: one text for one process, the same in every document of every event of it.
 
-use crate::event::ProcessKey;
+use super::ProcessKey;
 use sha2::{Digest as _, Sha256};
 
 /// The identity of a process across hosts and boots: 32 hexadecimal digits of a SHA-256 over host id, boot id, process

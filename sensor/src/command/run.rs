@@ -1,0 +1,211 @@
+//! `sensor run`: attaches to the running kernel and reports alerts until it is told to stop.
+
+mod start;
+
+use super::exit::Exit;
+use crate::config::Config;
+use crate::detect::rule::Parameters;
+use crate::enrich::clock;
+use crate::kernel::load::{LoadError, Loaded};
+use crate::kernel::log::KernelLog;
+use crate::kernel::ring::Ring;
+use crate::output::stream;
+use crate::pipeline::Pipeline;
+use crate::service::{Request, Signals, notify};
+use clap::{Args, ValueEnum};
+use sd_notify::NotifyState;
+use serde_json::json;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// Records that are handled before anything else gets its turn.
+const BATCH: usize = 1024;
+/// Connections wait no longer than this for an execution to bring them along. Alerts do not depend on it.
+const IDLE: Duration = Duration::from_secs(5);
+/// The same, when every event is written.
+const IDLE_WITH_EVENTS: Duration = Duration::from_millis(250);
+
+/// Form of the alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON document a line.
+    Json,
+}
+
+/// Options of `sensor run`.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// Write every connection and execution to this file too, as ECS documents that `replay` reads.
+    #[arg(long, value_name = "PATH")]
+    pub events: Option<PathBuf>,
+    /// Form of the alerts on standard output.
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    pub format: Format,
+}
+
+/// Runs until a signal asks to stop.
+#[must_use]
+pub fn run(options: &Options, config_path: Option<&Path>) -> Exit {
+    let config = match Config::load(config_path) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Config;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("the runtime cannot be started: {error}");
+            return Exit::Failed;
+        }
+    };
+    runtime.block_on(async {
+        match start::start(options, &config) {
+            Ok(started) => Running::new(started, config, config_path, options.events.is_some()).until_stopped().await,
+            Err(error) => {
+                tracing::error!("{error:#}");
+                exit_of(&error)
+            }
+        }
+    })
+}
+
+/// The exit status that belongs to a failed start.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    match error.downcast_ref::<LoadError>() {
+        Some(LoadError::NotPermitted(_)) => Exit::NotPermitted,
+        Some(LoadError::Btf { .. } | LoadError::AyaBtf(_) | LoadError::Layout(_) | LoadError::NoHook { .. }) => {
+            Exit::Unsupported
+        }
+        Some(LoadError::Object(_)) => Exit::Unsupported,
+        Some(LoadError::Missing(_) | LoadError::MapKind { .. } | LoadError::MapMemory { .. }) | None => Exit::Failed,
+    }
+}
+
+/// A sensor at work.
+struct Running {
+    loaded: Loaded,
+    connections: Ring,
+    executions: Ring,
+    kernel_log: KernelLog,
+    signals: Signals,
+    pipeline: Pipeline,
+    config: Config,
+    config_path: Option<PathBuf>,
+    idle: Duration,
+}
+
+impl Running {
+    fn new(started: start::Started, config: Config, config_path: Option<&Path>, events: bool) -> Self {
+        let start::Started { loaded, connections, executions, kernel_log, signals, pipeline } = started;
+        let idle = if events { IDLE_WITH_EVENTS } else { IDLE };
+        let config_path = config_path.map(Path::to_owned);
+        Self { loaded, connections, executions, kernel_log, signals, pipeline, config, config_path, idle }
+    }
+
+    async fn until_stopped(mut self) -> Exit {
+        let mut deadline = Instant::now() + self.idle;
+        let mut more = false;
+        loop {
+            let wake = if more { Instant::now() } else { deadline };
+            tokio::select! {
+                biased;
+                request = self.signals.next() => match request {
+                    Request::Stop => return self.stop(),
+                    Request::Reload => self.reload(),
+                    Request::Reopen => self.pipeline.reopen(),
+                },
+                result = self.executions.readable() => if let Err(error) = result {
+                    return self.failed(&error);
+                },
+                result = self.connections.readable() => if let Err(error) = result {
+                    return self.failed(&error);
+                },
+                result = self.kernel_log.forward() => if let Err(error) = result {
+                    return self.failed(&error);
+                },
+                () = sleep_until(wake) => {}
+            }
+            more = self.drain(BATCH);
+            if Instant::now() >= deadline {
+                deadline = Instant::now() + self.idle;
+            }
+        }
+    }
+
+    /// Handles what the rings hold, connections first; whether there may be more.
+    fn drain(&mut self, limit: usize) -> bool {
+        let Self { connections, executions, pipeline, .. } = self;
+        let (boot, wall) = clock::now();
+        pipeline.follow_clock(boot, wall);
+        let more_connections = connections.drain(limit, |record| pipeline.connection_record(record));
+        let more_executions = executions.drain(limit, |record| pipeline.exec_record(record));
+        more_connections || more_executions
+    }
+
+    fn reload(&mut self) {
+        let new = match Config::load(self.config_path.as_deref()) {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::error!("the configuration stays as it was: {error}");
+                return;
+            }
+        };
+        let restart = self.config.restart_needed(&new);
+        if !restart.is_empty() {
+            tracing::warn!("changed but in force only after a restart: {}", restart.join(", "));
+        }
+        self.loaded.settings.write(&new.kernel_slot());
+        self.pipeline.set_parameters(parameters(&new));
+        self.config.rule = new.rule;
+        tracing::info!("configuration read again");
+    }
+
+    fn failed(self, error: &io::Error) -> Exit {
+        tracing::error!("the ring buffers cannot be read any more: {error}");
+        let _ = self.stop();
+        Exit::Failed
+    }
+
+    /// Detaches, handles what is left, flushes the outputs, reports the numbers.
+    fn stop(mut self) -> Exit {
+        notify(&[NotifyState::Stopping]);
+        self.loaded.detach();
+        while self.drain(BATCH) {}
+        let counters = self.loaded.counters.snapshot();
+        let stats = self.pipeline.stats();
+        let (alerts, events) = self.pipeline.close();
+        for sum in counters.sums().iter().filter(|sum| sum.seen != sum.settled) {
+            tracing::error!("the counters of {} disagree: {} seen, {} settled", sum.hook, sum.seen, sum.settled);
+        }
+        let of_stream = |stats: stream::Stats| json!({"queued": stats.queued, "delivered": stats.delivered, "dropped": stats.dropped});
+        let user_side = json!({
+            "connections": stats.connections,
+            "duplicates": stats.duplicates,
+            "executions": stats.executions,
+            "undecodable": stats.undecodable,
+            "alerts": stats.alerts,
+            "slowest_ns": stats.slowest_ns,
+            "alert_output": of_stream(alerts),
+            "event_output": events.map(of_stream),
+        });
+        tracing::info!(counters = counters.to_json().to_string(), user_side = user_side.to_string(), "counters");
+        let lost = alerts.dropped + events.map_or(0, |stats| stats.dropped);
+        if lost == 0 {
+            tracing::info!("stopped");
+            Exit::Ok
+        } else {
+            tracing::error!("stopped; {lost} documents could not be written");
+            Exit::Failed
+        }
+    }
+}
+
+/// What the rule takes from the configuration.
+#[must_use]
+pub fn parameters(config: &Config) -> Parameters {
+    Parameters { span: config.rule.span, excluded: config.rule.excluded.iter().collect() }
+}

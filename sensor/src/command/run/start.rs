@@ -1,0 +1,206 @@
+//! From nothing to a sensor that is attached and ready.
+
+use super::{Options, parameters};
+use crate::config::{Config, Hook};
+use crate::detect::rule::{CONNECTING, REVERSE_SHELL_VIA_CHILD, SOCAT, kernel_names};
+use crate::enrich::host::Host;
+use crate::enrich::proc::Proc;
+use crate::enrich::scan::{self, Found, Limits, Wanted};
+use crate::enrich::user::Users;
+use crate::enrich::{clock, process};
+use crate::event::ecs::Origin;
+use crate::event::{BootTime, ProcessKey, WallOffset};
+use crate::kernel::hook::{Choice, Mechanism};
+use crate::kernel::load::{self, KERNEL_BTF, Loaded};
+use crate::kernel::log::KernelLog;
+use crate::kernel::ring::Ring;
+use crate::output::stream::{Stream, Target};
+use crate::pipeline::{Pipeline, from_proc};
+use crate::service::{Signals, notify};
+use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sd_notify::NotifyState;
+use sensor_common::address::{Address, mapped};
+use sensor_common::record::{ACCEPTED, ATTEMPTED, Arm, NAME_LEN, WITNESS_PROC};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// A sensor that is attached.
+pub(super) struct Started {
+    pub(super) loaded: Loaded,
+    pub(super) connections: Ring,
+    pub(super) executions: Ring,
+    pub(super) kernel_log: KernelLog,
+    pub(super) signals: Signals,
+    pub(super) pipeline: Pipeline,
+}
+
+/// Opens the outputs, attaches, looks once at what is running, and says that it is ready. Within a tokio runtime.
+pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
+    let signals = Signals::new().context("signal handlers cannot be installed")?;
+    let host = Host::read(Path::new("/"), config.host.id.as_deref(), config.host.name.as_deref())?;
+    let alerts = Stream::open("alerts", Target::Stdout).context("standard output cannot be used for alerts")?;
+    let open_events = |path: &PathBuf| {
+        let stream = Stream::open("events", Target::File(path.clone()));
+        stream.with_context(|| format!("{} cannot be opened for events", path.display()))
+    };
+    let events = options.events.as_ref().map(open_events).transpose()?;
+
+    raise_memory_limit();
+    let mut loaded = load::load(&load_options(config))?;
+    let (connections, executions) = loaded.rings()?;
+    let kernel_log = KernelLog::new(loaded.ebpf())?;
+    log_choices(&loaded);
+
+    let (boot, wall) = clock::now();
+    let origin = Origin {
+        host_id: host.id.clone(),
+        boot_id: host.boot_id.clone(),
+        host: host.to_ecs(),
+        offset: WallOffset::between(boot, wall),
+        hooks: loaded.choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        degraded: degraded(&loaded.choices),
+    };
+    tracing::debug!(host_id = host.id, source = host.id_source, "host");
+    let users = Users::new(PathBuf::from("/etc/passwd"));
+    let mut pipeline = Pipeline::new(&REVERSE_SHELL_VIA_CHILD, parameters(config), origin, users, alerts, events);
+    look_around(&mut loaded, &mut pipeline)?;
+
+    let [exec, connect, accept] = ["exec", "connect", "accept"].map(|fact| chosen(&loaded.choices, fact));
+    tracing::info!(exec, connect, accept, "sensor ready");
+    let status = format!("exec={exec} connect={connect} accept={accept}");
+    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    Ok(Started { loaded, connections, executions, kernel_log, signals, pipeline })
+}
+
+/// Up to 5.10 the kernel counts maps against a limit that is far too low by default; later ones ignore it. Without the
+/// privilege to raise it, creating the maps says what is wrong.
+fn raise_memory_limit() {
+    let unlimited = Rlimit { current: None, maximum: None };
+    if getrlimit(Resource::Memlock) != unlimited {
+        let _ = setrlimit(Resource::Memlock, unlimited);
+    }
+}
+
+fn load_options(config: &Config) -> load::Options {
+    let mechanism = |hook| match hook {
+        Hook::Auto => None,
+        Hook::Fentry => Some(Mechanism::Fentry),
+        Hook::Kprobe => Some(Mechanism::Kprobe),
+        Hook::Tracepoint => Some(Mechanism::Tracepoint),
+    };
+    load::Options {
+        btf: config.kernel.btf.clone().unwrap_or_else(|| PathBuf::from(KERNEL_BTF)),
+        names: kernel_names(),
+        slot: config.kernel_slot(),
+        connect: mechanism(config.hooks.connect),
+        accept: config.hooks.accept.and_then(mechanism),
+        accept_off: config.hooks.accept.is_none(),
+        connections_bytes: config.rings.connections,
+        executions_bytes: config.rings.executions,
+    }
+}
+
+fn log_choices(loaded: &Loaded) {
+    for choice in &loaded.choices {
+        for refusal in &choice.refusals {
+            tracing::info!(fact = %choice.fact, "hook {} refused: {}", refusal.mechanism, refusal.reason);
+        }
+    }
+    for reason in degraded(&loaded.choices) {
+        tracing::warn!("degraded: {reason}");
+    }
+    for field in &loaded.missing {
+        tracing::info!("this kernel has no {}; what needs it is left out", field.path);
+    }
+}
+
+fn degraded(choices: &[Choice]) -> Vec<&'static str> {
+    choices
+        .iter()
+        .map(|choice| choice.candidate.map_or("accepted connections are not watched", |candidate| candidate.degraded))
+        .filter(|reason| !reason.is_empty())
+        .collect()
+}
+
+fn chosen(choices: &[Choice], fact: &str) -> String {
+    let choice = choices.iter().find(|choice| choice.fact.to_string() == fact);
+    choice.and_then(|choice| choice.candidate).map_or("off".to_owned(), |candidate| candidate.mechanism.to_string())
+}
+
+/// Reads from /proc what happened before the hooks were attached.
+fn look_around(loaded: &mut Loaded, pipeline: &mut Pipeline) -> Result<()> {
+    let proc = Proc::live();
+    let wanted = Wanted { connecting: &CONNECTING, parent: SOCAT };
+    let Found { parents, connections, waiting, processes, denied, incomplete } =
+        scan::scan(&proc, &wanted, &Limits::default()).context("/proc cannot be read")?;
+    for parent in &parents {
+        let key = ProcessKey { tgid: parent.process.tgid, start: proc.start(parent.process.start_ticks) };
+        let executable = parent.process.exe.as_ref().ok().map(|exe| exe.path.clone());
+        if let Ok(args) = &parent.args {
+            pipeline.parents().found(key, executable, from_proc(args.clone(), true));
+        }
+    }
+    let (now, _) = clock::now();
+    let arms: Vec<Arm> = connections.iter().zip(1..).map(|(found, number)| arm(&proc, found, number, now)).collect();
+    loaded.remember(&arms)?;
+    tracing::info!(
+        processes,
+        parents = parents.len(),
+        connections = connections.len(),
+        waiting_in_accept = waiting.len(),
+        "looked at what is running; of connections made before, the age is unknown"
+    );
+    if incomplete || denied != 0 {
+        tracing::warn!(
+            denied,
+            incomplete,
+            "the look at what is running has gaps: /proc hides processes, or there are too many"
+        );
+    }
+    Ok(())
+}
+
+/// A pending entry for a connection that was found; `number` tells it from the others.
+fn arm(proc: &Proc, found: &scan::Connection, number: u64, now: BootTime) -> Arm {
+    let scan::Connection { process, local, remote, accepted, .. } = found;
+    let (uid, gid) = process.ids.unwrap_or((u32::MAX, u32::MAX));
+    let comm = padded(&process.comm);
+    Arm {
+        // Numbers that the kernel side gives have a witness in their lowest bits.
+        sequence: number << 3,
+        boot_ns: now.0,
+        start_ns: proc.start(process.start_ticks).0,
+        sock: 0,
+        tgid: process.tgid,
+        tid: process.tgid,
+        uid,
+        gid,
+        local: bytes(local.ip()),
+        remote: bytes(remote.ip()),
+        local_port: local.port(),
+        remote_port: remote.port(),
+        direction: if *accepted { ACCEPTED } else { ATTEMPTED },
+        witness: WITNESS_PROC,
+        reserved: [0; 2],
+        comm,
+        leader_comm: comm,
+        exe: padded::<NAME_LEN>(process.exe.as_ref().map_or(b"", process::Exe::name)),
+    }
+}
+
+fn bytes(ip: IpAddr) -> Address {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => mapped(ip.octets()),
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+/// The bytes with at least one zero behind them, cut if need be.
+fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut padded = [0; N];
+    for (to, from) in padded.iter_mut().take(N - 1).zip(bytes) {
+        *to = *from;
+    }
+    padded
+}

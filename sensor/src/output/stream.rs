@@ -1,0 +1,230 @@
+//! Documents as lines of JSON to a file or a pipe.
+//!
+//! A thread of its own writes, behind a bounded queue: a slow or stuck reader of a pipe never holds up the one who hands
+//! documents over, and what finds no room is counted.
+
+use serde_json::Value;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+/// Documents that wait at most.
+const QUEUE: usize = 4096;
+
+/// Where the lines go.
+#[derive(Debug)]
+pub enum Target {
+    /// Standard output.
+    Stdout,
+    /// A file: created with mode 0600 if it is not there, appended to, opened anew on request.
+    File(PathBuf),
+}
+
+enum Job {
+    Write(Arc<Value>),
+    Reopen,
+}
+
+/// What has become of the documents.
+#[derive(Debug, Default)]
+struct Counts {
+    delivered: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// The numbers of a stream: queued = delivered + dropped, once it is closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Documents handed over.
+    pub queued: u64,
+    /// Documents written.
+    pub delivered: u64,
+    /// Documents that found no room in the queue, or could not be written.
+    pub dropped: u64,
+}
+
+/// A stream of JSON lines.
+#[derive(Debug)]
+pub struct Stream {
+    sender: SyncSender<Job>,
+    writer: JoinHandle<()>,
+    counts: Arc<Counts>,
+    queued: u64,
+    refused: u64,
+}
+
+impl Stream {
+    /// Opens the target and starts the writing thread. `name` stands in log messages.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened or the thread cannot be started.
+    pub fn open(name: &'static str, target: Target) -> io::Result<Self> {
+        let sink = open(&target)?;
+        let (sender, jobs) = sync_channel(QUEUE);
+        let counts = Arc::new(Counts::default());
+        let writer = Writer { name, target, sink, counts: Arc::clone(&counts), failing: false };
+        let writer = Builder::new().name(format!("{name}-writer")).spawn(move || writer.run(&jobs))?;
+        Ok(Self { sender, writer, counts, queued: 0, refused: 0 })
+    }
+
+    /// Hands a document over; never waits.
+    pub fn send(&mut self, document: Arc<Value>) {
+        self.queued += 1;
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.sender.try_send(Job::Write(document)) {
+            self.refused += 1;
+        }
+    }
+
+    /// Has the file opened anew, as after a log rotation; nothing happens on standard output.
+    pub fn reopen(&self) {
+        // With a full queue the next request will do.
+        let _ = self.sender.try_send(Job::Reopen);
+    }
+
+    /// The numbers so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            queued: self.queued,
+            delivered: self.counts.delivered.load(Ordering::Relaxed),
+            dropped: self.refused + self.counts.failed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Writes what is queued, and ends.
+    #[must_use]
+    pub fn close(self) -> Stats {
+        let Self { sender, writer, counts, queued, refused } = self;
+        drop(sender);
+        // A panic in the thread would show in the numbers.
+        let _ = writer.join();
+        let delivered = counts.delivered.load(Ordering::Relaxed);
+        let failed = counts.failed.load(Ordering::Relaxed);
+        Stats { queued, delivered, dropped: refused + failed }
+    }
+}
+
+struct Writer {
+    name: &'static str,
+    target: Target,
+    sink: BufWriter<File>,
+    counts: Arc<Counts>,
+    failing: bool,
+}
+
+impl Writer {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            match job {
+                Job::Write(document) => self.write(&document),
+                Job::Reopen => self.reopen(),
+            }
+        }
+    }
+
+    fn write(&mut self, document: &Value) {
+        match line(&mut self.sink, document) {
+            Ok(()) => {
+                self.counts.delivered.fetch_add(1, Ordering::Relaxed);
+                self.failing = false;
+            }
+            Err(error) => {
+                self.counts.failed.fetch_add(1, Ordering::Relaxed);
+                if !self.failing {
+                    tracing::error!("{}: documents cannot be written: {error}", self.name);
+                }
+                self.failing = true;
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        match open(&self.target) {
+            Ok(sink) => self.sink = sink,
+            Err(error) => tracing::error!("{}: cannot be opened anew, the old file stays in use: {error}", self.name),
+        }
+    }
+}
+
+fn line(sink: &mut BufWriter<File>, document: &Value) -> io::Result<()> {
+    let result = serde_json::to_writer(&mut *sink, document)
+        .map_err(io::Error::from)
+        .and_then(|()| sink.write_all(b"\n"))
+        .and_then(|()| sink.flush());
+    if result.is_err() {
+        // What is left in the buffer must not come out in front of the next document.
+        let file = sink.get_ref().try_clone()?;
+        let _ = std::mem::replace(sink, buffered(file)).into_parts();
+    }
+    result
+}
+
+fn open(target: &Target) -> io::Result<BufWriter<File>> {
+    let file = match target {
+        Target::Stdout => File::from(rustix::io::dup(rustix::stdio::stdout())?),
+        Target::File(path) => OpenOptions::new().create(true).append(true).mode(0o600).open(path)?,
+    };
+    Ok(buffered(file))
+}
+
+fn buffered(file: File) -> BufWriter<File> {
+    BufWriter::with_capacity(16 << 10, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn lines_arrive_in_order_in_a_private_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        let mut stream = Stream::open("test", Target::File(path.clone())).unwrap();
+        for n in 0..100 {
+            stream.send(Arc::new(json!({ "n": n })));
+        }
+        assert_eq!(stream.close(), Stats { queued: 100, delivered: 100, dropped: 0 });
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.lines().enumerate().all(|(n, line)| line == format!("{{\"n\":{n}}}")));
+        assert_eq!(text.lines().count(), 100);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_rotated_file_is_left_behind_on_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("events"), folder.path().join("events.1"));
+        let mut stream = Stream::open("test", Target::File(path.clone())).unwrap();
+        stream.send(Arc::new(json!(1)));
+        fs::rename(&path, &old).unwrap();
+        stream.reopen();
+        stream.send(Arc::new(json!(2)));
+        let _ = stream.close();
+        // Whether the first document was written before the renaming or after it, it is in the old file.
+        assert_eq!(fs::read_to_string(&old).unwrap(), "1\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2\n");
+    }
+
+    #[test]
+    fn a_full_disk_is_counted() {
+        let mut stream = Stream::open("test", Target::File(PathBuf::from("/dev/full"))).unwrap();
+        stream.send(Arc::new(json!(1)));
+        stream.send(Arc::new(json!(2)));
+        assert_eq!(stream.close(), Stats { queued: 2, delivered: 0, dropped: 2 });
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_an_error_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Stream::open("test", Target::File(folder.path().to_owned())).is_err());
+    }
+}

@@ -11,7 +11,16 @@ pub(crate) fn contradictions(alert: &Value) -> Vec<String> {
             wrong.push(what.to_owned());
         }
     };
-    for path in ["@timestamp", "ecs.version", "event.id", "message", "rule.name", "process.entity_id", "process.start", "host.id"] {
+    for path in [
+        "@timestamp",
+        "ecs.version",
+        "event.id",
+        "message",
+        "rule.name",
+        "process.entity_id",
+        "process.start",
+        "host.id",
+    ] {
         check(text(alert, path).is_some_and(|text| !text.is_empty()), &format!("{path} is not there"));
     }
     check(text(alert, "event.kind") == Some("alert"), "event.kind is not alert");
@@ -45,11 +54,19 @@ pub(crate) fn contradictions(alert: &Value) -> Vec<String> {
     }
     check(text(connection, "event.id") != text(exec, "event.id"), "both events have one id");
     check(field(connection, "sensor.boot_id") == field(exec, "sensor.boot_id"), "sensor.boot_id differs");
-    let same_as_exec = ["@timestamp", "process.args", "process.args_count", "process.executable", "process.name", "process.parent.pid"];
+    let same_as_exec = [
+        "@timestamp",
+        "process.args",
+        "process.args_count",
+        "process.executable",
+        "process.name",
+        "process.parent.pid",
+    ];
     for path in same_as_exec {
         check(field(exec, path) == field(alert, path), &format!("{path} is not that of the exec"));
     }
-    for path in ["source.ip", "source.port", "destination.ip", "destination.port", "network.direction", "network.type"] {
+    for path in ["source.ip", "source.port", "destination.ip", "destination.port", "network.direction", "network.type"]
+    {
         check(field(connection, path) == field(alert, path), &format!("{path} is not that of the connection"));
     }
     let order = |path: &str| Some((number(connection, path)?, number(exec, path)?));

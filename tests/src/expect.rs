@@ -168,7 +168,8 @@ impl Lab {
         let mut actor = self.play(&shell, &["bash"], steps)?;
         let pid = actor.reached("end")?.pid;
         let arrived = until("the canary's alert", || {
-            let mut canaries = sensor.alerts(|alert| is_canary(alert) && field(alert, "process.pid") == Some(&json!(pid)))?;
+            let mut canaries =
+                sensor.alerts(|alert| is_canary(alert) && field(alert, "process.pid") == Some(&json!(pid)))?;
             Ok(canaries.pop())
         });
         match arrived {

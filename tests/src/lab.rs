@@ -63,20 +63,12 @@ impl Lab {
         });
         let mut init = init.context("namespaces")?;
         let namespaces = Namespaces::of(init.pid())?;
-        until("the IPv6 address to be usable", || namespaces.inside(|| Ok(TcpListener::bind((remote_v6(number), 0)).ok())))?;
+        until("the IPv6 address to be usable", || {
+            namespaces.inside(|| Ok(TcpListener::bind((remote_v6(number), 0)).ok()))
+        })?;
         init.reached("init")?;
         let (program, binary, hooks) = (program.to_owned(), binary.to_owned(), hooks.to_owned());
-        Ok(Self {
-            number,
-            directory,
-            program,
-            binary,
-            hooks,
-            shared,
-            namespaces,
-            init,
-            canaries: AtomicU16::new(0),
-        })
+        Ok(Self { number, directory, program, binary, hooks, shared, namespaces, init, canaries: AtomicU16::new(0) })
     }
 
     /// The lab's number.
@@ -146,7 +138,8 @@ impl Lab {
     pub(crate) fn connect(&self, from: IpAddr, to: SocketAddr) -> Result<TcpStream> {
         let family = if to.is_ipv4() { rustix::net::AddressFamily::INET } else { rustix::net::AddressFamily::INET6 };
         until(&format!("a listener at {to}"), || {
-            let socket = self.namespaces.inside(|| Ok(rustix::net::socket(family, rustix::net::SocketType::STREAM, None)?))?;
+            let socket =
+                self.namespaces.inside(|| Ok(rustix::net::socket(family, rustix::net::SocketType::STREAM, None)?))?;
             rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;
             match rustix::net::connect(&socket, &to) {
                 Ok(()) => Ok(Some(TcpStream::from(socket))),
@@ -213,7 +206,8 @@ impl Lab {
 
     /// What the lab's programs have written.
     pub(crate) fn output(&self) -> String {
-        std::fs::read(self.directory.join(OUTPUT)).map_or_else(|_| String::new(), |all| String::from_utf8_lossy(&all).into())
+        std::fs::read(self.directory.join(OUTPUT))
+            .map_or_else(|_| String::new(), |all| String::from_utf8_lossy(&all).into())
     }
 
     /// Whether a process lives in the lab.

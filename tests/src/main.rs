@@ -66,7 +66,10 @@ fn main() -> Result<ExitCode> {
     ensure!(rustix::process::geteuid().is_root(), "the tests need root, as the sensor does");
     let namespace = std::fs::read_link("/proc/self/ns/pid").context("/proc")?;
     // The number of the initial namespace is fixed in the kernel (PROC_PID_INIT_INO).
-    ensure!(namespace.as_os_str() == "pid:[4026531836]", "run the tests outside of containers: the sensor sees the host");
+    ensure!(
+        namespace.as_os_str() == "pid:[4026531836]",
+        "run the tests outside of containers: the sensor sees the host"
+    );
     let sensor = options.sensor.context("no --sensor")?;
     let binary = sensor.canonicalize().with_context(|| format!("the sensor {}", sensor.display()))?;
     let mut hooks = options.hooks.iter().map(|hooks| section(hooks)).collect::<Result<Vec<_>>>()?;
@@ -82,7 +85,9 @@ fn main() -> Result<ExitCode> {
 fn section(hooks: &str) -> Result<String> {
     let mut section = "[hooks]\n".to_owned();
     for part in hooks.split(',') {
-        let Some((hook @ ("connect" | "accept"), kind)) = part.split_once('=') else { bail!("--hooks {hooks}: {part}?") };
+        let Some((hook @ ("connect" | "accept"), kind)) = part.split_once('=') else {
+            bail!("--hooks {hooks}: {part}?")
+        };
         section += &format!("{hook} = \"{kind}\"\n");
     }
     Ok(section)

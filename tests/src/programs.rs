@@ -45,9 +45,8 @@ pub(crate) fn runs(programs: &BTreeSet<u32>) -> Result<BTreeMap<String, Runs>> {
         }
         let descriptor = info.fd().context("a program of the sensor")?;
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.as_fd().as_raw_fd()))?;
-        let number = |name: &str| {
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok())
-        };
+        let number =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok());
         let count = number("run_cnt").context("no run_cnt in fdinfo")?;
         // Since 5.12.
         let missed = number("recursion_misses").unwrap_or(0);

@@ -44,7 +44,7 @@ impl Filter {
 /// Runs everything; whether it was a success.
 pub(crate) fn run(plan: &Plan, directory: &Path) -> Result<bool> {
     // Actors are hard links to it, so it has to be on the same file system.
-    let program = directory.join("program");
+    let program = directory.join("sensor-tests");
     std::fs::copy(std::env::current_exe()?, &program)?;
     // A copy, which other users can execute, and which stays the same while somebody builds a new one.
     let binary = directory.join("sensor");
@@ -77,7 +77,7 @@ impl Run<'_> {
         let chosen = TABLE.iter().flat_map(|cases| cases.iter()).enumerate();
         let chosen: Vec<(usize, &Case)> = chosen.filter(|(_, case)| self.plan.filter.takes(case)).collect();
         let (alone, together): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|(_, case)| case.has(Tag::Alone));
-        let sensor = if together.iter().chain(&alone).any(|(_, case)| !case.has(Tag::Own)) {
+        let sensor = if together.iter().any(|(_, case)| !case.has(Tag::Own)) {
             let sensor = Sensor::start(self.setting.binary, &self.setting.directory.join("sensor"), self.setting.hooks);
             Some(Arc::new(sensor.context("the sensor that the tests share")?))
         } else {
@@ -94,9 +94,6 @@ impl Run<'_> {
                 });
             }
         });
-        for (number, case) in alone {
-            self.one(number, case, sensor.clone(), &sums);
-        }
         if let Some(sensor) = sensor {
             let start = Instant::now();
             let outcome = match sensor.stop_cleanly() {
@@ -104,6 +101,9 @@ impl Run<'_> {
                 Err(error) => Outcome::Failed(format!("{error:#}")),
             };
             self.add(&sums, "the shared sensor ends cleanly and its counters agree", start.elapsed(), &outcome);
+        }
+        for (number, case) in alone {
+            self.one(number, case, None, &sums);
         }
         Ok(())
     }

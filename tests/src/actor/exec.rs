@@ -7,7 +7,7 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Replaces the program; comes back only if that fails.
@@ -20,18 +20,19 @@ pub(super) fn exec(program: &Exec, control: i32) -> Error {
 
 fn try_exec(program: &Exec, control: i32) -> Result<std::convert::Infallible> {
     let part = serde_json::to_string(&Part { control, steps: program.then.clone() })?;
+    let path = PathBuf::from(program.file.os());
     let file = match program.by {
         By::Path => {
-            let mut command = command(&program.file, &program.args);
+            let mut command = command(&path, &program.args);
             return Err(command.env(VARIABLE, part).exec()).context("exec");
         }
-        By::Descriptor => OwnedFd::from(std::fs::File::open(&program.file)?),
+        By::Descriptor => OwnedFd::from(std::fs::File::open(&path)?),
         By::Removed => {
-            let file = std::fs::File::open(&program.file)?;
-            std::fs::remove_file(&program.file)?;
+            let file = std::fs::File::open(&path)?;
+            std::fs::remove_file(&path)?;
             OwnedFd::from(file)
         }
-        By::Memory => in_memory(&program.file)?,
+        By::Memory => in_memory(&path)?,
     };
     let args = strings(program.args.iter().map(|arg| arg.0.clone()))?;
     let other = std::env::vars_os().filter(|(name, _)| name != VARIABLE);

@@ -83,7 +83,8 @@ pub(super) fn accept(listener: BorrowedFd<'_>, how: Accept) -> Result<Option<Own
 
 /// Connects to a UNIX socket of its own and accepts that: both calls, and no TCP.
 pub(super) fn local_pair() -> Result<OwnedFd> {
-    let name = rustix::net::SocketAddrUnix::new_abstract_name(format!("sensor-tests-{}", std::process::id()).as_bytes())?;
+    let name =
+        rustix::net::SocketAddrUnix::new_abstract_name(format!("sensor-tests-{}", std::process::id()).as_bytes())?;
     let socket = || rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None);
     let (listener, client) = (socket()?, socket()?);
     rustix::net::bind(&listener, &name)?;

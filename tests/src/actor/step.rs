@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One thing that an actor does; the next step follows when it is done, and a failure ends the actor with a report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -129,8 +129,8 @@ pub(crate) enum Accept {
 /// A program to execute.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Exec {
-    /// Its file.
-    pub(crate) file: PathBuf,
+    /// Path of its file.
+    pub(crate) file: Arg,
     /// Its arguments, the first one being its own name.
     pub(crate) args: Vec<Arg>,
     /// By path or by descriptor.
@@ -170,8 +170,8 @@ impl From<&str> for Arg {
     }
 }
 
-impl From<&std::path::Path> for Arg {
-    fn from(path: &std::path::Path) -> Self {
+impl From<&Path> for Arg {
+    fn from(path: &Path) -> Self {
         Self(path.as_os_str().as_bytes().to_vec())
     }
 }
@@ -199,14 +199,14 @@ pub(crate) fn connect_by(to: SocketAddr, how: How, outcome: Outcome) -> Step {
 }
 
 /// Executes an actor's program, which reports `end` and then holds.
-pub(crate) fn exec(file: impl Into<PathBuf>, args: &[&str]) -> Step {
+pub(crate) fn exec(file: impl AsRef<Path>, args: &[&str]) -> Step {
     exec_then(file, args, vec![report("end"), Step::Hold])
 }
 
 /// Executes an actor's program, which goes on with the given steps.
-pub(crate) fn exec_then(file: impl Into<PathBuf>, args: &[&str], then: Vec<Step>) -> Step {
+pub(crate) fn exec_then(file: impl AsRef<Path>, args: &[&str], then: Vec<Step>) -> Step {
     let args = args.iter().copied().map(Arg::from).collect();
-    Step::Exec(Exec { file: file.into(), args, by: By::Path, then })
+    Step::Exec(Exec { file: file.as_ref().into(), args, by: By::Path, then })
 }
 
 /// Forks a child and waits for its end.

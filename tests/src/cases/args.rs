@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 pub(super) const CASES: &[Case] = &[
     case("args: -i and -l count", |lab| flags(lab, &[&["-i"], &["-l"], &["-i", "-l"]], true)),
     case("args: -I and -L count", |lab| flags(lab, &[&["-I"], &["-L"]], true)),
-    case("args: others do not", |lab| flags(lab, &[&[], &["-li"], &["-il"], &["--login"], &["-"], &["i"], &["--i"]], false)),
+    case("args: others do not", |lab| {
+        flags(lab, &[&[], &["-li"], &["-il"], &["--login"], &["-"], &["i"], &["--i"]], false)
+    }),
     case("args: a flag counts in any place", |lab| flags(lab, &[&["-c", "true", "-l"], &["script", "-i"]], true)),
     case("args: a flag is a whole argument", |lab| flags(lab, &[&["-i "], &[" -i"], &["-c", "bash -i"]], false)),
     case("args: the name of a login shell is no flag", login_name),
@@ -38,7 +40,7 @@ fn shell_that(lab: &Lab, args: Vec<Arg>, then: Vec<Step>) -> Result<(crate::play
     let knock = connect_by(closed(lab), How::Plain, Outcome::Refused);
     // Only by descriptor can there be no arguments at all.
     let by = if args.is_empty() { By::Descriptor } else { By::Path };
-    let exec = Step::Exec(Exec { file: file.clone(), args, by, then });
+    let exec = Step::Exec(Exec { file: file.as_path().into(), args, by, then });
     let mut player = lab.play(&file, &["bash"], vec![knock, exec])?;
     let pid = player.reached("end")?.pid;
     Ok((player, pid))
@@ -88,14 +90,18 @@ fn behind_many(lab: &Lab, place: usize, length: usize) -> Result<()> {
     let (_player, pid) = shell(lab, named(many.chain(["-i"])))?;
     if place * (length + 1) < 8000 {
         let alert = Expect::alert(pid, &lab.program("bash")?, &[]).field("process.args_count", place + 1);
-        return lab.expect(&[alert.field("process.args.0", "bash").without("process.args").field(&format!("process.args.{place}"), "-i")]);
+        return lab.expect(&[alert
+            .field("process.args.0", "bash")
+            .without("process.args")
+            .field(&format!("process.args.{place}"), "-i")]);
     }
     beyond(lab, pid, place + 1)
 }
 
 /// One alert, whose count of arguments is true, whose list holds the flag that was found and says that it is cut.
 fn beyond(lab: &Lab, pid: u32, count: usize) -> Result<()> {
-    let alert = Expect::alert(pid, &lab.program("bash")?, &[]).without("process.args").field("process.args_count", count);
+    let alert =
+        Expect::alert(pid, &lab.program("bash")?, &[]).without("process.args").field("process.args_count", count);
     lab.expect(&[alert])?;
     let args = args_of(lab, pid)?;
     ensure!(args.contains(&json!("-i")), "the flag is not among the arguments: {:.300}", Value::Array(args));
@@ -112,7 +118,8 @@ fn args_of(lab: &Lab, pid: u32) -> Result<Vec<Value>> {
 /// What could not be searched may hold the flag: better a marked alert than none.
 fn unsearched(lab: &Lab) -> Result<()> {
     let (_player, pid) = shell(lab, named(std::iter::repeat_n("zzzzzzzz", 5000)))?;
-    let alert = Expect::alert(pid, &lab.program("bash")?, &[]).without("process.args").field("process.args_count", 5001);
+    let alert =
+        Expect::alert(pid, &lab.program("bash")?, &[]).without("process.args").field("process.args_count", 5001);
     lab.expect(&[alert])
 }
 

@@ -7,7 +7,9 @@ use anyhow::{Result, ensure};
 const USERLAND: &[Tag] = &[Tag::Userland];
 
 pub(super) const CASES: &[Case] = &[
-    tagged("benign: login shells", USERLAND, |lab| quiet(lab, "bash", &["-c", "bash -lc true; bash -l -c true; sh -l -c :"])),
+    tagged("benign: login shells", USERLAND, |lab| {
+        quiet(lab, "bash", &["-c", "bash -lc true; bash -l -c true; sh -l -c :"])
+    }),
     tagged("benign: interactive shells", USERLAND, |lab| quiet(lab, "bash", &["-c", "bash -i -c true; dash -i -c :"])),
     tagged("benign: a build", USERLAND, build),
     tagged("benign: a health check", USERLAND, health_check),
@@ -47,7 +49,8 @@ fn then_a_shell(lab: &Lab) -> Result<()> {
 
 /// Connects in vain again and again, in the shell itself, which then executes what it was waiting for.
 fn wait_for_port(lab: &Lab) -> Result<()> {
-    let script = format!("for n in 1 2 3; do (exec 3<>/dev/tcp/{}/9) 2>/dev/null; done; exec bash -c true", lab.remote());
+    let script =
+        format!("for n in 1 2 3; do (exec 3<>/dev/tcp/{}/9) 2>/dev/null; done; exec bash -c true", lab.remote());
     quiet(lab, "bash", &["-c", &script])
 }
 

@@ -69,7 +69,10 @@ fn reused_number(lab: &Lab) -> Result<()> {
     let steps = vec![child(vec![knock(lab), report("first")]), child(vec![exec(&file, SHELL)])];
     let mut player = lab.play(&file, &["bash"], steps)?;
     let (first, second) = (player.reached("first")?.pid, player.reached("end")?.pid);
-    ensure!(first == second && i64::from(first) == i64::from(outer), "the number was not used again: {first}, {second}");
+    ensure!(
+        first == second && i64::from(first) == i64::from(outer),
+        "the number was not used again: {first}, {second}"
+    );
     lab.expect_none()
 }
 
@@ -95,8 +98,10 @@ fn entities(lab: &Lab) -> Result<()> {
     lab.expect(&[twice.alert(), twice.alert(), other.alert()])?;
     let entity = |alert: &Value, path: &str| field(alert, path).and_then(Value::as_str).map(str::to_owned);
     let of = |pid: u32| {
-        let alerts = lab.sensor()?.alerts(|alert| field(alert, "process.pid").and_then(Value::as_u64) == Some(pid.into()))?;
-        let all = alerts.iter().map(|alert| (entity(alert, "process.entity_id"), entity(alert, "process.parent.entity_id")));
+        let alerts =
+            lab.sensor()?.alerts(|alert| field(alert, "process.pid").and_then(Value::as_u64) == Some(pid.into()))?;
+        let all =
+            alerts.iter().map(|alert| (entity(alert, "process.entity_id"), entity(alert, "process.parent.entity_id")));
         Ok::<_, anyhow::Error>(all.collect::<Vec<_>>())
     };
     let (twice, other) = (of(twice.pid)?, of(other.pid)?);
@@ -110,7 +115,7 @@ fn entities(lab: &Lab) -> Result<()> {
 
 fn program(file: &std::path::Path) -> Exec {
     let args = SHELL.iter().copied().map(Into::into).collect();
-    Exec { file: file.to_owned(), args, by: crate::actor::step::By::Path, then: Vec::new() }
+    Exec { file: file.into(), args, by: crate::actor::step::By::Path, then: Vec::new() }
 }
 
 /// The parent is whoever has adopted it: the init of its namespace.

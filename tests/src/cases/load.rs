@@ -26,7 +26,11 @@ pub(super) const CASES: &[Case] = &[
     tagged("load: 10 000 shells without a connection send nothing", &[Tag::Own, Tag::Alone, Tag::Storm], |lab| {
         nothing_sent(lab, "dash", &["dash", "-c", ":"], 10_000)
     }),
-    tagged("load: other programs while a connection is pending send nothing", &[Tag::Own, Tag::Alone, Tag::Storm], pending),
+    tagged(
+        "load: other programs while a connection is pending send nothing",
+        &[Tag::Own, Tag::Alone, Tag::Storm],
+        pending,
+    ),
 ];
 
 /// How long a storm may take on a slow machine.

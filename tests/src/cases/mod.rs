@@ -23,7 +23,7 @@ pub(crate) enum Tag {
     Userland,
     /// Starts its own sensor.
     Own,
-    /// Measures something that other tests would disturb.
+    /// Measures something that other tests would disturb, or disturbs them; runs after the shared sensor has ended.
     Alone,
     /// Executes very many programs.
     Storm,
@@ -66,4 +66,16 @@ const fn tagged(name: &'static str, tags: &'static [Tag], run: fn(&Lab) -> Resul
 }
 
 /// All tests.
-pub(crate) const TABLE: &[&[Case]] = &[connect::CASES, accept::CASES, span::CASES, identity::CASES, name::CASES, args::CASES, parent::CASES, shells::CASES, benign::CASES, load::CASES, life::CASES];
+pub(crate) const TABLE: &[&[Case]] = &[
+    connect::CASES,
+    accept::CASES,
+    span::CASES,
+    identity::CASES,
+    name::CASES,
+    args::CASES,
+    parent::CASES,
+    shells::CASES,
+    benign::CASES,
+    load::CASES,
+    life::CASES,
+];

@@ -201,7 +201,7 @@ fn script_without_flag(lab: &Lab) -> Result<()> {
 fn executed_by(lab: &Lab, file: &Path, by: By) -> Result<(Player, u32)> {
     let args = SHELL.iter().copied().map(Into::into).collect();
     let then = vec![report("end"), Step::Hold];
-    let mut player = bash(lab, Step::Exec(Exec { file: file.to_owned(), args, by, then }))?;
+    let mut player = bash(lab, Step::Exec(Exec { file: file.into(), args, by, then }))?;
     let pid = player.reached("end")?.pid;
     Ok((player, pid))
 }

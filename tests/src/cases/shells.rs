@@ -45,17 +45,19 @@ pub(super) const CASES: &[Case] = &[
     tagged("socat: TCP EXEC:fish -i,nofork", USERLAND, |lab| socat(lab, "fish -i,nofork", &["fish", "-i"])),
     tagged("socat: TCP EXEC:bash -i, in a child", USERLAND, socat_child),
     tagged("socat: TCP-LISTEN EXEC:bash -i,nofork", USERLAND, socat_listens),
-    tagged("socat: EXEC of a script that connects and becomes a shell without flags", USERLAND, |lab| below_socat(lab, false)),
+    tagged("socat: EXEC of a script that connects and becomes a shell without flags", USERLAND, |lab| {
+        below_socat(lab, false)
+    }),
     tagged("socat: the same below TCP-LISTEN,fork", USERLAND, |lab| below_socat(lab, true)),
     tagged("python: its own connection is not this rule's", USERLAND, python),
 ];
 
 /// The script with the far end's address and port in the places of A and P.
 fn fill(script: &str, far: SocketAddr) -> String {
-    script.replace("/A/", &format!("/{}/", far.ip())).replace("/P", &format!("/{}", far.port())).replace(
-        " A P;",
-        &format!(" {} {};", far.ip(), far.port()),
-    )
+    script
+        .replace("/A/", &format!("/{}/", far.ip()))
+        .replace("/P", &format!("/{}", far.port()))
+        .replace(" A P;", &format!(" {} {};", far.ip(), far.port()))
 }
 
 /// The file that a name leads to, as the kernel knows it.

@@ -4,8 +4,13 @@
 //! The processes of a lab are children of the suite in a process namespace of their own. /proc stays the host's, so they
 //! are known by the numbers that the sensor sees.
 
+mod network;
+mod processes;
+
+pub(crate) use processes::parent_of;
+
 use crate::actor::VARIABLE;
-use crate::actor::step::{Arg, Step};
+use crate::actor::step::Step;
 use crate::namespace::{Namespaces, inside_new};
 use crate::net::set_up_loopback;
 use crate::player::{Guard, Player};
@@ -14,7 +19,7 @@ use crate::skip::skip;
 use crate::wait::until;
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -127,39 +132,6 @@ impl Lab {
         [self.remote(), self.local(), self.remote_v6()].contains(&address)
     }
 
-    /// Listens in the lab, on any free port.
-    pub(crate) fn listen(&self, address: IpAddr) -> Result<Listener> {
-        let socket = self.namespaces.inside(|| Ok(TcpListener::bind((address, 0))?))?;
-        socket.set_nonblocking(true)?;
-        Ok(Listener { address: socket.local_addr()?, socket })
-    }
-
-    /// Connects from the lab, from its near side unless `from` says otherwise; waits for somebody to listen.
-    pub(crate) fn connect(&self, from: IpAddr, to: SocketAddr) -> Result<TcpStream> {
-        let family = if to.is_ipv4() { rustix::net::AddressFamily::INET } else { rustix::net::AddressFamily::INET6 };
-        until(&format!("a listener at {to}"), || {
-            let socket =
-                self.namespaces.inside(|| Ok(rustix::net::socket(family, rustix::net::SocketType::STREAM, None)?))?;
-            rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;
-            match rustix::net::connect(&socket, &to) {
-                Ok(()) => Ok(Some(TcpStream::from(socket))),
-                Err(rustix::io::Errno::CONNREFUSED) => Ok(None),
-                Err(error) => Err(error.into()),
-            }
-        })
-    }
-
-    /// Connects once from the lab, from whatever address and port the kernel takes.
-    pub(crate) fn connect_as_is(&self, to: SocketAddr) -> Result<TcpStream> {
-        self.namespaces.inside(|| Ok(TcpStream::connect(to)?))
-    }
-
-    /// Sets the ports that the lab's kernel chooses from.
-    pub(crate) fn set_local_ports(&self, from: u16, to: u16) -> Result<()> {
-        let file = "/proc/sys/net/ipv4/ip_local_port_range";
-        self.namespaces.inside(|| std::fs::write(file, format!("{from} {to}")).context(file))
-    }
-
     /// This program under another name: an actor's file.
     pub(crate) fn program(&self, name: &str) -> Result<PathBuf> {
         let path = self.directory.join("bin").join(name);
@@ -209,51 +181,12 @@ impl Lab {
         std::fs::read(self.directory.join(OUTPUT))
             .map_or_else(|_| String::new(), |all| String::from_utf8_lossy(&all).into())
     }
-
-    /// Whether a process lives in the lab.
-    pub(crate) fn holds(&self, pid: u32) -> bool {
-        self.namespaces.hold(pid).unwrap_or(false)
-    }
-
-    /// The processes that live in the lab, with their arguments.
-    pub(crate) fn processes(&self) -> Result<Vec<(u32, Vec<Arg>)>> {
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir("/proc")? {
-            let entry = entry?;
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            if !self.holds(pid) {
-                continue;
-            }
-            // A process that has ended meanwhile is none.
-            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
-            let line = line.strip_suffix(b"\0").unwrap_or(&line);
-            found.push((pid, line.split(|byte| *byte == 0).map(|arg| Arg(arg.to_vec())).collect()));
-        }
-        Ok(found)
-    }
-
-    /// Waits for a process of the lab with exactly these arguments; its number. A child that such a process has forked
-    /// shows the same arguments, and is not meant.
-    pub(crate) fn process(&self, args: &[&str]) -> Result<u32> {
-        let wanted: Vec<Arg> = args.iter().copied().map(Arg::from).collect();
-        until(&format!("a process called {args:?}"), || {
-            let all = self.processes()?.into_iter().filter(|(_, args)| *args == wanted);
-            let all: Vec<u32> = all.map(|(pid, _)| pid).collect();
-            Ok(all.iter().copied().find(|pid| parent_of(*pid).is_some_and(|parent| !all.contains(&parent))))
-        })
-    }
 }
 
 /// An address of an excluded network that every lab has.
 pub(crate) const LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 7, 7);
 
 const OUTPUT: &str = "output";
-
-/// The parent of a process that has not ended.
-pub(crate) fn parent_of(pid: u32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
-}
 
 /// Where a program is installed, or a skip.
 pub(crate) fn which(program: &str) -> Result<PathBuf> {
@@ -275,25 +208,4 @@ fn local(number: u16) -> Ipv4Addr {
 
 fn remote_v6(number: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, 1)
-}
-
-/// A listener of the test.
-pub(crate) struct Listener {
-    socket: TcpListener,
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
-}
-
-impl Listener {
-    /// Waits for a connection; the other end's address comes with it.
-    pub(crate) fn accept(&self) -> Result<(TcpStream, SocketAddr)> {
-        until(&format!("a connection to {}", self.address), || match self.socket.accept() {
-            Ok((stream, peer)) => {
-                stream.set_nonblocking(false)?;
-                Ok(Some((stream, peer)))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error.into()),
-        })
-    }
 }

@@ -67,11 +67,11 @@ fn accepts(lab: &Lab, how: Accept, at: IpAddr, peer: IpAddr) -> Result<()> {
     let mut server = Server::new(lab, how, SocketAddr::new(at, 4444))?;
     let connection = lab.connect(peer, server.at)?;
     let alert = server.alert(connection.local_addr()?)?;
-    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", alert)
+    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", &alert)
 }
 
-fn expect_if(lab: &Lab, sensor: &Sensor, seen: bool, alert: Expect) -> Result<()> {
-    lab.expect_of(sensor, if seen { std::slice::from_ref(&alert) } else { &[] })
+fn expect_if(lab: &Lab, sensor: &Sensor, seen: bool, alert: &Expect) -> Result<()> {
+    lab.expect_of(sensor, if seen { std::slice::from_ref(alert) } else { &[] })
 }
 
 /// One socket for both families: the connection is IPv4, and that is what counts.
@@ -80,7 +80,7 @@ fn mapped(lab: &Lab) -> Result<()> {
     server.at.set_ip(lab.local());
     let connection = lab.connect(lab.remote(), server.at)?;
     let alert = server.alert(connection.local_addr()?)?;
-    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", alert)
+    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", &alert)
 }
 
 /// No system call returns the connection: the tracepoints of accept are silent.
@@ -101,7 +101,7 @@ fn unseen_by_tracepoints(lab: &Lab, how: Accept) -> Result<()> {
     let mut server = Server::new(lab, how, SocketAddr::new(lab.local(), 4444))?;
     let connection = lab.connect(lab.remote(), server.at)?;
     let alert = server.alert(connection.local_addr()?)?;
-    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().see_every_accept(), alert)
+    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().see_every_accept(), &alert)
 }
 
 /// The destination of an accepted connection is the own address.
@@ -139,7 +139,7 @@ fn by_child(lab: &Lab) -> Result<()> {
     let mut server = Server::that(lab, at, |shell| vec![fork(vec![Step::Accept(Accept::Four), shell])])?;
     let connection = lab.connect(lab.remote(), at)?;
     let alert = server.alert(connection.local_addr()?)?.parent(server.player.pid(), "socat");
-    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", alert)
+    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", &alert)
 }
 
 /// The connection is the process's.
@@ -149,7 +149,7 @@ fn by_thread(lab: &Lab) -> Result<()> {
     let mut server = Server::that(lab, at, |shell| vec![accept, shell])?;
     let connection = lab.connect(lab.remote(), at)?;
     let alert = server.alert(connection.local_addr()?)?;
-    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", alert)
+    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", &alert)
 }
 
 /// The call began before anything was attached, and its return is seen all the same.
@@ -163,6 +163,6 @@ fn asleep(lab: &Lab) -> Result<()> {
     let sensor = lab.start_sensor()?;
     let connection = lab.connect(lab.remote(), server.at)?;
     let alert = server.alert(connection.local_addr()?)?;
-    expect_if(lab, &sensor, sensor.hooks().accept != "off", alert)?;
+    expect_if(lab, &sensor, sensor.hooks().accept != "off", &alert)?;
     sensor.stop_cleanly().map(drop)
 }

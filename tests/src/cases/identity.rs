@@ -40,7 +40,7 @@ fn thread_executes(lab: &Lab) -> Result<()> {
     ensure!(thread.tid != thread.pid, "the steps ran in the leader");
     let end = player.reached("end")?;
     ensure!(end.tid == end.pid && end.pid == thread.pid, "the thread did not become the leader");
-    lab.expect(&[Shell { player, file, pid: end.pid }.alert()])
+    lab.expect(&[Shell::new(player, file, end.pid).alert()])
 }
 
 /// Neither of them is the leader.
@@ -49,7 +49,7 @@ fn threads_do_both(lab: &Lab) -> Result<()> {
     let steps = vec![Step::Thread(vec![knock(lab)]), Step::Thread(vec![exec(&file, SHELL)])];
     let mut player = lab.play(&file, &["bash"], steps)?;
     let pid = player.reached("end")?.pid;
-    lab.expect(&[Shell { player, file, pid }.alert()])
+    lab.expect(&[Shell::new(player, file, pid).alert()])
 }
 
 /// Its comm is not a shell's, its executable is.
@@ -93,7 +93,7 @@ fn entities(lab: &Lab) -> Result<()> {
     let first = Step::Exec(Exec { then: again, ..program(&file) });
     let mut player = lab.play(&file, &["bash"], vec![knock(lab), first])?;
     let pid = player.reached("end")?.pid;
-    let twice = Shell { player, file, pid };
+    let twice = Shell::new(player, file, pid);
     let other = shell_of(lab, "dash", vec![knock(lab)])?;
     lab.expect(&[twice.alert(), twice.alert(), other.alert()])?;
     let entity = |alert: &Value, path: &str| field(alert, path).and_then(Value::as_str).map(str::to_owned);

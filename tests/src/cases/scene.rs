@@ -10,12 +10,18 @@ use std::path::PathBuf;
 
 /// A process that has executed `bash -i`.
 pub(super) struct Shell {
-    pub(super) player: Player,
-    pub(super) file: PathBuf,
+    /// Ends it when dropped.
+    _player: Player,
+    file: PathBuf,
     pub(super) pid: u32,
 }
 
 impl Shell {
+    /// A player that has become one.
+    pub(super) fn new(player: Player, file: PathBuf, pid: u32) -> Self {
+        Self { _player: player, file, pid }
+    }
+
     /// The alert about it, the connection apart.
     pub(super) fn alert(&self) -> Expect {
         Expect::alert(self.pid, &self.file, SHELL).parent(std::process::id(), SUITE)
@@ -39,7 +45,7 @@ pub(super) fn shell_of(lab: &Lab, name: &str, mut steps: Vec<Step>) -> Result<Sh
     steps.push(exec(&file, SHELL));
     let mut player = lab.play(&lab.program(name)?, &[name], steps)?;
     let pid = player.reached("end")?.pid;
-    Ok(Shell { player, file, pid })
+    Ok(Shell::new(player, file, pid))
 }
 
 /// A far end where nobody listens: a connection is refused, and counts.

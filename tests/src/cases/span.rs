@@ -79,7 +79,7 @@ fn by_way_of(lab: &Lab, name: &str, args: &[&str]) -> Result<Shell> {
     let file = lab.program("bash")?;
     let mut player = lab.play(&file, &["bash"], vec![knock(lab), between])?;
     let pid = player.reached("end")?.pid;
-    Ok(Shell { player, file, pid })
+    Ok(Shell::new(player, file, pid))
 }
 
 /// As `exec setsid bash -i`.
@@ -115,7 +115,7 @@ fn consumed(lab: &Lab) -> Result<()> {
     let pid = player.reached("first")?.pid;
     player.go()?;
     player.reached("end")?;
-    lab.expect(&[Shell { player, file, pid }.alert()])
+    lab.expect(&[Shell::new(player, file, pid).alert()])
 }
 
 /// Each exec has its own connection, so each gives an alert.
@@ -126,7 +126,7 @@ fn twice(lab: &Lab) -> Result<()> {
     let mut player = lab.play(&file, &["bash"], vec![connect(first.address), exec_then(&file, SHELL, again)])?;
     let pid = player.reached("end")?.pid;
     let ((_one, near_first), (_two, near_second)) = (first.accept()?, second.accept()?);
-    let shell = Shell { player, file, pid };
+    let shell = Shell::new(player, file, pid);
     lab.expect(&[shell.alert().egress(near_first, first.address), shell.alert().egress(near_second, second.address)])
 }
 

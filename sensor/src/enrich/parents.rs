@@ -63,12 +63,12 @@ impl Parents {
 
     /// The program that the parent of a process was running when the process was forked.
     pub fn program(&mut self, process: ProcessKey, lineage: &Lineage) -> Option<&Program> {
-        let mut forked = process.start;
-        let (key, place) = lineage.ancestors.iter().find_map(|ancestor| {
+        // Each ancestor forked the one before it in the chain when that one started.
+        let forks = std::iter::once(process.start).chain(lineage.ancestors.iter().map(|ancestor| ancestor.key.start));
+        let (key, place) = lineage.ancestors.iter().zip(forks).find_map(|(ancestor, forked)| {
             let key = key(ancestor.key);
-            let place = self.processes.get(&key)?.iter().rposition(|program| program.at <= forked);
-            forked = ancestor.key.start;
-            place.map(|place| (key, place))
+            let place = self.processes.get(&key)?.iter().rposition(|program| program.at <= forked)?;
+            Some((key, place))
         })?;
         self.processes.get(&key)?.get(place)
     }

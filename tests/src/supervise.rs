@@ -24,6 +24,8 @@ pub(crate) fn run() -> Result<ExitCode> {
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))?;
     let path = directory.path().canonicalize()?;
     let signals = block_signals()?;
+    // What the suite leaves behind when it is killed comes here.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(std::env::args_os().skip(1)).env(VARIABLE, &path);
     ends_with_parent(&mut command, Some(signals));
@@ -41,8 +43,18 @@ pub(crate) fn run() -> Result<ExitCode> {
             break code.unwrap_or(1);
         }
     };
+    reap_orphans()?;
     remove(directory.path())?;
     Ok(ExitCode::from(code))
+}
+
+/// They end by themselves, since the suite has.
+fn reap_orphans() -> Result<()> {
+    crate::wait::until("the suite's processes to end", || match rustix::process::wait(WaitOptions::NOHANG) {
+        Err(rustix::io::Errno::CHILD) => Ok(Some(())),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(None),
+    })
 }
 
 /// Processes that write into the directory may take a moment to be gone.

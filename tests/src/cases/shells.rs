@@ -4,7 +4,8 @@ use super::{Case, Tag, tagged};
 use crate::expect::Expect;
 use crate::lab::{Lab, parent_of, which};
 use crate::player::Guard;
-use anyhow::{Context, Result, ensure};
+use crate::wait::until;
+use anyhow::{Context, Result, bail, ensure};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -67,7 +68,7 @@ fn installed(name: &str) -> Result<PathBuf> {
 
 /// The alert of a process that has executed an installed shell.
 fn alert(pid: u32, args: &[&str]) -> Result<Expect> {
-    let [name, ..] = args else { anyhow::bail!("no name") };
+    let [name, ..] = args else { bail!("no name") };
     Ok(Expect::alert(pid, &installed(name)?, args).field("process.thread.name", name))
 }
 
@@ -157,17 +158,18 @@ fn login(lab: &Lab) -> Result<()> {
     reverse(lab, "bash", lab.remote(), script, &["bash", "-l"])
 }
 
-/// socat connects and becomes the shell.
+/// socat connects and becomes the shell. Some shells change their own arguments at once, so /proc does not tell.
 fn socat(lab: &Lab, exec: &str, args: &[&str]) -> Result<()> {
-    for name in args.iter().take(1) {
-        which(name)?;
-    }
+    let [name, ..] = args else { bail!("no name") };
+    which(name)?;
     let far = lab.listen(lab.remote())?;
     let process = lab.run("socat", &[&format!("TCP:{}", far.address), &format!("EXEC:{exec}")])?;
     let (_connection, near) = far.accept()?;
-    let pid = lab.process(args)?;
-    ensure!(pid == process.pid(), "socat forked in spite of nofork");
-    lab.expect(&[alert(pid, args)?.egress(near, far.address)])
+    let comm = format!("/proc/{}/comm", process.pid());
+    until(&format!("socat to become {name}"), || {
+        Ok((std::fs::read_to_string(&comm)?.trim_end() == *name).then_some(()))
+    })?;
+    lab.expect(&[alert(process.pid(), args)?.egress(near, far.address)])
 }
 
 /// socat connects and its child becomes the shell: another rule's.

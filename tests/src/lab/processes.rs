@@ -3,7 +3,7 @@
 use crate::actor::step::Arg;
 use crate::lab::Lab;
 use crate::wait::until;
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 impl Lab {
     /// Whether a process lives in the lab.
@@ -32,11 +32,12 @@ impl Lab {
     /// shows the same arguments, and is not meant.
     pub(crate) fn process(&self, args: &[&str]) -> Result<u32> {
         let wanted: Vec<Arg> = args.iter().copied().map(Arg::from).collect();
-        until(&format!("a process called {args:?}"), || {
+        let found = until(&format!("a process called {args:?}"), || {
             let all = self.processes()?.into_iter().filter(|(_, args)| *args == wanted);
             let all: Vec<u32> = all.map(|(pid, _)| pid).collect();
             Ok(all.iter().copied().find(|pid| parent_of(*pid).is_some_and(|parent| !all.contains(&parent))))
-        })
+        });
+        found.with_context(|| format!("the lab's programs have written:\n{:.2000}", self.output()))
     }
 }
 

@@ -37,7 +37,7 @@ pub const fn words(address: &Address) -> (u64, u64) {
 ///
 /// Two halves, the more significant first, as [`words`] gives them: the kernel side compares them without a loop over bytes.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Prefix {
     /// Network address; bits outside the mask are 0.
     pub address: [u64; 2],
@@ -46,6 +46,9 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// Contains no address: the network address has a bit that the mask has not.
+    pub const NONE: Self = Self { address: [0, 1], mask: [0, 0] };
+
     /// The network of `address` with the first `bits` of 128 bits fixed. An IPv4 network of n bits has 96 + n here.
     /// More than 128 bits count as 128.
     #[must_use]
@@ -54,20 +57,14 @@ impl Prefix {
         let mask = if bits == 0 { 0 } else { u128::MAX << (128 - bits as u32) };
         let (mask_high, mask_low) = words(&mask.to_be_bytes());
         let (high, low) = words(address);
-        Self {
-            address: [high & mask_high, low & mask_low],
-            mask: [mask_high, mask_low],
-        }
+        Self { address: [high & mask_high, low & mask_low], mask: [mask_high, mask_low] }
     }
 
     /// Whether the network contains the address that [`words`] took apart.
     #[must_use]
     #[inline(always)]
     pub const fn contains(&self, words: (u64, u64)) -> bool {
-        let Self {
-            address: [high, low],
-            mask: [mask_high, mask_low],
-        } = *self;
+        let Self { address: [high, low], mask: [mask_high, mask_low] } = *self;
         words.0 & mask_high == high && words.1 & mask_low == low
     }
 }
@@ -102,6 +99,7 @@ mod tests {
         assert!(!one.contains(words(&address("::2"))));
         let all = Prefix::new(&address("2001:db8::"), 0);
         assert!(all.contains(words(&address("::"))) && all.contains(words(&mapped([1, 2, 3, 4]))));
+        assert!(!Prefix::NONE.contains(words(&address("::1"))) && !Prefix::NONE.contains(words(&mapped([0, 0, 0, 1]))));
         let half = Prefix::new(&address("fe80::"), 10);
         assert!(half.contains(words(&address("febf::1"))) && !half.contains(words(&address("fec0::1"))));
     }

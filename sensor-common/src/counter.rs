@@ -144,9 +144,7 @@ mod tests {
             if counter.fate() == Fate::Note {
                 continue;
             }
-            let seen = Counter::ALL
-                .iter()
-                .filter(|c| c.hook() == counter.hook() && c.fate() == Fate::Seen);
+            let seen = Counter::ALL.iter().filter(|c| c.hook() == counter.hook() && c.fate() == Fate::Seen);
             assert_eq!(seen.count(), 1, "{}", counter.hook());
         }
     }
@@ -156,10 +154,7 @@ mod tests {
         for (place, a) in Counter::ALL.iter().enumerate() {
             assert_eq!(*a as usize, place);
             for b in &Counter::ALL[place + 1..] {
-                assert!(
-                    a.hook() != b.hook() || a.fate() != b.fate() || a.cause() != b.cause(),
-                    "{a:?} {b:?}"
-                );
+                assert!(a.hook() != b.hook() || a.fate() != b.fate() || a.cause() != b.cause(), "{a:?} {b:?}");
             }
         }
     }

@@ -41,10 +41,7 @@ impl Name {
     #[inline(always)]
     pub const fn from_comm(bytes: [u8; 16]) -> Self {
         let both = u128::from_le_bytes(bytes);
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the number is taken apart into its halves"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "the number is taken apart into its halves")]
         let halves = [both as u64, (both >> 64) as u64];
         Self::from_words(halves)
     }
@@ -110,10 +107,7 @@ mod tests {
     fn every_length_is_told_apart() {
         let text = "abcdefghijklmnop";
         for length in 1..=Name::MAX {
-            assert_eq!(
-                Name::from_comm(comm(&text.as_bytes()[..length])),
-                Name::new(&text[..length])
-            );
+            assert_eq!(Name::from_comm(comm(&text.as_bytes()[..length])), Name::new(&text[..length]));
             assert_ne!(Name::new(&text[..length]), Name::NEVER);
             if length > 1 {
                 assert_ne!(Name::new(&text[..length]), Name::new(&text[..length - 1]));

@@ -28,11 +28,8 @@ pub struct Names {
 
 impl Names {
     /// Matches nothing.
-    pub const NONE: Self = Self {
-        connecting: [Name::NEVER; MAX_NAMES],
-        executed: [Name::NEVER; MAX_NAMES],
-        parent: Name::NEVER,
-    };
+    pub const NONE: Self =
+        Self { connecting: [Name::NEVER; MAX_NAMES], executed: [Name::NEVER; MAX_NAMES], parent: Name::NEVER };
 }
 
 /// One complete set of settings.
@@ -41,9 +38,7 @@ impl Names {
 pub struct Slot {
     /// Nanoseconds of boot time between a connection and an execution that still belong together, without slack.
     pub span_ns: u64,
-    /// How many entries of `excluded` count.
-    pub excluded_count: u64,
-    /// Destinations that never count.
+    /// Destinations that never count; unused places hold [`Prefix::NONE`], so that no number of entries has to be trusted.
     pub excluded: [Prefix; MAX_EXCLUDED],
 }
 

@@ -85,11 +85,7 @@ pub(crate) fn settings() -> Option<&'static Slot> {
 #[inline(always)]
 pub(crate) fn is_excluded(settings: &Slot, destination: &Address) -> bool {
     let destination = words(destination);
-    let count = settings.excluded_count;
     for place in 0..MAX_EXCLUDED {
-        if place as u64 >= count {
-            break;
-        }
         // SAFETY: `place` is below the length of the array.
         if unsafe { &*settings.excluded.as_ptr().add(place) }.contains(destination) {
             return true;

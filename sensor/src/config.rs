@@ -207,7 +207,7 @@ impl Config {
     #[must_use]
     pub fn kernel_slot(&self) -> Slot {
         let Rule { span, excluded } = &self.rule;
-        let mut prefixes = [Prefix::default(); MAX_EXCLUDED];
+        let mut prefixes = [Prefix::NONE; MAX_EXCLUDED];
         for (place, net) in prefixes.iter_mut().zip(excluded) {
             *place = match net {
                 IpNet::V4(net) => Prefix::new(&mapped(net.network().octets()), 96 + net.prefix_len()),
@@ -217,7 +217,6 @@ impl Config {
         Slot {
             // An hour at most, by parsing.
             span_ns: u64::try_from(span.as_nanos()).unwrap_or(u64::MAX),
-            excluded_count: excluded.len().min(MAX_EXCLUDED) as u64,
             excluded: prefixes,
         }
     }

@@ -5,10 +5,12 @@
 //! machine; the matches are sorted by the time of the execution and written as alerts. However long a file is and
 //! however disordered, only a bounded part of it is in memory, and the answer is exact.
 
+mod bytes;
 pub mod lines;
 pub mod matches;
 pub mod progress;
 pub mod sorter;
+pub mod store;
 pub mod stream;
 
 use super::exit::Exit;
@@ -25,6 +27,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal as _, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+use store::Store;
 use stream::{Keep, Line, Stream};
 
 /// What `sensor replay` is asked to do.
@@ -147,7 +150,7 @@ impl Reader<'_> {
             for file in files {
                 self.file(file, &mut stream)?;
             }
-            matches(stream, parameters.span_ms(), hold, &mut |found| writer.alert(found))?;
+            matches(stream, parameters.span_ms(), hold, &mut |lines, found| writer.alert(lines, found))?;
         }
         Ok(())
     }
@@ -218,13 +221,16 @@ struct Writer<'w> {
 
 impl Writer<'_> {
     /// Writes the alert for what the rules found about one execution.
-    fn alert(&mut self, found: &[Found]) -> Result<(), Stop> {
+    fn alert(&mut self, lines: &Store, found: &[Found]) -> Result<(), Stop> {
         let rule = |found: &Found| self.rules.get(usize::from(found.rule)).copied();
         let Some((first, others)) = found.split_first() else { return Ok(()) };
         let Some(rule_of_first) = rule(first) else { return Ok(()) };
         // Both lines were read as events, and nothing more is asked of them here.
-        let document = |line: &[u8]| serde_json::from_slice::<Value>(line).map_err(|error| Stop::Output(error.into()));
-        let (connection, exec) = (document(&first.connection)?, document(&first.exec)?);
+        let document = |kept| {
+            let line = lines.line(kept).map_err(Stop::Spill)?;
+            serde_json::from_slice::<Value>(&line).map_err(|error| Stop::Output(error.into()))
+        };
+        let (connection, exec) = (document(first.connection)?, document(first.exec)?);
         let facts = |document| Facts::from_value(document).map_err(|error| Stop::Output(io::Error::other(error)));
         let (connection_facts, exec_facts) = (facts(&connection)?, facts(&exec)?);
         let finding = Finding {

@@ -7,10 +7,13 @@
 //! state of one process at a time.
 
 use super::Stop;
+use super::bytes::{join, number, optional, signed, take, take_optional, unsigned};
 use super::sorter::{Sorted, Sorter};
-use crate::detect::moment::{Digest, Key, Moment};
+use super::store::{Kept, Store};
+use crate::detect::moment::{BootMoment, Digest, Key, Moment};
 use crate::detect::rule::{Parameters, Rule, Stage, Unsearched};
-use crate::event::facts::{Facts, NotAnEvent};
+use crate::event::BootTime;
+use crate::event::facts::{Facts, Millis, NotAnEvent};
 use std::io;
 
 /// Which events are kept.
@@ -33,31 +36,37 @@ pub enum Line {
     Malformed(NotAnEvent),
 }
 
-/// An event of a process, in the order of that process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An event of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The rule, by its number in the list that the stream was given, and the process.
-    pub process: (u8, [u8; 32]),
+    /// The rule, by its number in the list that the stream was given.
+    pub rule: u8,
+    /// The process.
+    pub process: [u8; 32],
     /// Where the event stands among those of all processes.
     pub place: Place,
     /// Whether it is kept as the rule's second stage, or as the first.
     pub is_exec: bool,
-    /// The line.
-    pub line: Vec<u8>,
+    /// When it happened.
+    pub at: Moment,
+    /// Identity of the connection.
+    pub arm: Option<u64>,
+    /// Its line.
+    pub line: Kept,
 }
 
 /// Where an event stands: milliseconds of the wall clock, network before process, position in the stream, rank among the
 /// events that were moved there. No two events have the same.
 pub type Place = (i64, u8, u64, u64);
 
-/// Bytes of a place in a sort key.
+/// Bytes of a place.
 pub const PLACE: usize = 8 + 1 + 8 + 8;
-/// Rule, process, stage.
-const TAIL: usize = 1 + 32 + 1;
-/// Boot, sequence, boot time, place, tail: the order within a boot, and what the next sorter is told.
-const BOOT_KEY: usize = 32 + 8 + 8 + PLACE + TAIL;
-/// The tail's rule and process, place, the tail's stage.
-const PROCESS_KEY: usize = TAIL + PLACE;
+/// Bytes of a step.
+const STEP: usize = 1 + 32 + PLACE + 1 + (8 + 1 + 32 + 8 + 9) + 9 + KEPT;
+/// Bytes of where a line is kept.
+pub const KEPT: usize = 8 + 4;
+/// Bytes of the order within a boot: boot, sequence, boot time, position.
+const BOOT: usize = 32 + 8 + 8 + 8;
 
 /// An execution stands before a connection if one document is both: it cannot take itself.
 const EXEC: u8 = 0;
@@ -70,16 +79,18 @@ pub struct Stream<'s> {
     rules: &'s [&'static Rule],
     parameters: &'s Parameters,
     position: u64,
+    lines: Store,
     /// Events whose place depends on their sequence within a boot.
-    booted: Sorter<BOOT_KEY>,
-    events: Sorter<PROCESS_KEY>,
+    booted: Sorter<{ BOOT + STEP }>,
+    events: Sorter<STEP>,
 }
 
 impl<'s> Stream<'s> {
     /// A stream of which the events that matter to these rules are kept, at most `hold` at a time in memory.
     #[must_use]
     pub fn new(keep: Keep, rules: &'s [&'static Rule], parameters: &'s Parameters, hold: usize) -> Self {
-        Self { keep, rules, parameters, position: 0, booted: Sorter::new(hold), events: Sorter::new(hold) }
+        let (booted, events) = (Sorter::new(hold), Sorter::new(hold));
+        Self { keep, rules, parameters, position: 0, lines: Store::default(), booted, events }
     }
 
     /// Takes the next line.
@@ -96,23 +107,27 @@ impl<'s> Stream<'s> {
             return Ok(Line::Passed);
         }
         self.position += 1;
+        self.take(&facts, &stages, line).map_err(Stop::Spill)?;
+        Ok(Line::Kept)
+    }
+
+    fn take(&mut self, facts: &Facts<'_>, stages: &[(u8, u8, Key)], line: &[u8]) -> io::Result<()> {
         let is_network = stages.iter().any(|(_, stage, _)| *stage == CONNECTION);
         let place = (facts.time.0, u8::from(!is_network), self.position, 0);
-        let boot = Moment::of(&facts).boot;
+        let line = self.lines.push(line)?;
+        let (at, arm) = (Moment::of(facts), facts.arm);
         for (rule, stage, key) in stages {
-            match boot {
-                None => self.events.push(process_key(rule, key.bytes(), place, stage), &[line]),
-                Some(boot) => {
-                    let Digest(id) = boot.id;
-                    let sequence = boot.sequence.unwrap_or(0).to_be_bytes();
-                    let at = boot.at.0.to_be_bytes();
-                    let parts: [&[u8]; 7] = [&id, &sequence, &at, &bytes(place), &[rule], &key.bytes(), &[stage]];
-                    self.booted.push(concat(&parts), &[line])
+            let step =
+                Step { rule: *rule, process: key.bytes(), place, is_exec: *stage == EXEC, at, arm, line }.to_bytes();
+            match at.boot {
+                None => self.events.push(step)?,
+                Some(BootMoment { id: Digest(id), at, sequence }) => {
+                    let [sequence, at, position] = [sequence.unwrap_or(0), at.0, self.position].map(u64::to_be_bytes);
+                    self.booted.push(join(&[&id, &sequence, &at, &position, &step]))?;
                 }
             }
-            .map_err(Stop::Spill)?;
         }
-        Ok(Line::Kept)
+        Ok(())
     }
 
     /// For which stages of which rules an event is kept, and under which process.
@@ -132,39 +147,37 @@ impl<'s> Stream<'s> {
         stages
     }
 
-    /// The events, process by process.
+    /// The events, process by process, and their lines.
     ///
     /// # Errors
     /// When events cannot be put aside or read back.
-    pub fn steps(self) -> io::Result<Steps> {
-        let Self { booted, mut events, .. } = self;
+    pub fn steps(self) -> io::Result<(Steps, Store)> {
+        let Self { booted, mut events, lines, .. } = self;
         let mut booted = booted.sorted()?;
         let mut before: Option<([u8; 32], Place)> = None;
         let mut last = 0;
         let mut rank = 0;
-        while let Some((key, line)) = booted.pop()? {
-            let mut key = &key[..];
-            let boot = take::<32>(&mut key);
-            let [_sequence, _at] = [take::<8>(&mut key), take::<8>(&mut key)];
-            let own = place(&mut key);
-            let [rule] = take(&mut key);
-            let process = take(&mut key);
-            let [stage] = take(&mut key);
+        while let Some(record) = booted.pop()? {
+            let mut record = &record[..];
+            let boot = take(&mut record);
+            let [_sequence, _at, position] = [(); 3].map(|()| number(&mut record));
+            let mut step = Step::from_bytes(record);
             // One event can be kept several times; its place is one.
-            rank += u64::from(own.2 != last);
-            last = own.2;
-            let latest = before.filter(|(same, _)| *same == boot).map_or(own, |(_, latest)| latest.max(own));
+            rank += u64::from(position != last);
+            last = position;
+            let latest =
+                before.filter(|(same, _)| *same == boot).map_or(step.place, |(_, latest)| latest.max(step.place));
             before = Some((boot, latest));
-            let place = (latest.0, latest.1, latest.2, rank);
-            events.push(process_key(rule, process, place, stage), &[&line])?;
+            step.place = (latest.0, latest.1, latest.2, rank);
+            events.push(step.to_bytes())?;
         }
-        Ok(Steps(events.sorted()?))
+        Ok((Steps(events.sorted()?), lines))
     }
 }
 
 /// Events process by process, each process's in its order.
 #[derive(Debug)]
-pub struct Steps(Sorted<PROCESS_KEY>);
+pub struct Steps(Sorted<STEP>);
 
 impl Steps {
     /// The next event.
@@ -172,45 +185,65 @@ impl Steps {
     /// # Errors
     /// When events that were put aside cannot be read back.
     pub fn pop(&mut self) -> io::Result<Option<Step>> {
-        let Some((key, line)) = self.0.pop()? else { return Ok(None) };
-        let mut key = &key[..];
-        let [rule] = take(&mut key);
-        let process = take(&mut key);
-        let place = place(&mut key);
-        let [stage] = take(&mut key);
-        Ok(Some(Step { process: (rule, process), place, is_exec: stage == EXEC, line }))
+        Ok(self.0.pop()?.map(|record| Step::from_bytes(&record)))
     }
 }
 
-fn process_key(rule: u8, process: [u8; 32], place: Place, stage: u8) -> [u8; PROCESS_KEY] {
-    concat(&[&[rule], &process, &bytes(place), &[stage]])
+impl Step {
+    /// As bytes that are ordered by rule, process, place, stage.
+    fn to_bytes(self) -> [u8; STEP] {
+        let Self { rule, process, place, is_exec, at: Moment { wall, boot }, arm, line } = self;
+        let BootMoment { id: Digest(id), at, sequence } =
+            boot.unwrap_or(BootMoment { id: Digest([0; 32]), at: BootTime(0), sequence: None });
+        join(&[
+            &[rule],
+            &process,
+            &place_bytes(place),
+            &[if is_exec { EXEC } else { CONNECTION }],
+            &unsigned(wall.0).to_be_bytes(),
+            &[u8::from(boot.is_some())],
+            &id,
+            &at.0.to_be_bytes(),
+            &optional(sequence),
+            &optional(arm),
+            &kept_bytes(line),
+        ])
+    }
+
+    fn from_bytes(mut from: &[u8]) -> Self {
+        let from = &mut from;
+        let [rule] = take(from);
+        let process = take(from);
+        let place = {
+            let millis = signed(number(from));
+            let [category] = take(from);
+            (millis, category, number(from), number(from))
+        };
+        let [stage] = take(from);
+        let wall = Millis(signed(number(from)));
+        let [booted] = take(from);
+        let boot = BootMoment { id: Digest(take(from)), at: BootTime(number(from)), sequence: take_optional(from) };
+        let at = Moment { wall, boot: (booted == 1).then_some(boot) };
+        let arm = take_optional(from);
+        Self { rule, process, place, is_exec: stage == EXEC, at, arm, line: take_kept(from) }
+    }
 }
 
 /// A place as bytes in the same order.
 #[must_use]
-pub fn bytes((millis, category, position, rank): Place) -> [u8; PLACE] {
-    let millis = millis.cast_unsigned() ^ (1 << 63);
-    concat(&[&millis.to_be_bytes(), &[category], &position.to_be_bytes(), &rank.to_be_bytes()])
+pub fn place_bytes((millis, category, position, rank): Place) -> [u8; PLACE] {
+    let [millis, position, rank] = [unsigned(millis), position, rank].map(u64::to_be_bytes);
+    join(&[&millis, &[category], &position, &rank])
 }
 
-fn place(key: &mut &[u8]) -> Place {
-    let millis = u64::from_be_bytes(take(key)) ^ (1 << 63);
-    let [category] = take(key);
-    (millis.cast_signed(), category, u64::from_be_bytes(take(key)), u64::from_be_bytes(take(key)))
+/// Where a line is kept, as bytes.
+#[must_use]
+pub fn kept_bytes(Kept { start, length }: Kept) -> [u8; KEPT] {
+    join(&[&start.to_be_bytes(), &length.to_be_bytes()])
 }
 
-/// Joins parts whose lengths add up to `N`.
-fn concat<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
-    let mut whole = [0; N];
-    for (to, from) in whole.iter_mut().zip(parts.iter().copied().flatten()) {
-        *to = *from;
-    }
-    whole
-}
-
-/// Takes the first `N` bytes off.
-fn take<const N: usize>(from: &mut &[u8]) -> [u8; N] {
-    let Some((head, rest)) = from.split_first_chunk() else { return [0; N] };
-    *from = rest;
-    *head
+/// Takes off where a line is kept.
+#[must_use]
+pub fn take_kept(from: &mut &[u8]) -> Kept {
+    Kept { start: number(from), length: u32::from_be_bytes(take(from)) }
 }

@@ -73,7 +73,8 @@ impl Place {
     fn key(self, key: &str) -> Self {
         match self {
             Self::Unknown => Self::Unknown,
-            known => key.split('.').fold(known, Self::segment),
+            known if key.as_bytes().contains(&b'.') => key.split('.').fold(known, Self::segment),
+            known => known.segment(key),
         }
     }
 }

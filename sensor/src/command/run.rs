@@ -3,6 +3,7 @@
 mod start;
 
 use super::exit::Exit;
+use super::replay::Format;
 use crate::config::Config;
 use crate::detect::rule::Parameters;
 use crate::enrich::clock;
@@ -12,7 +13,7 @@ use crate::kernel::ring::Ring;
 use crate::output::stream;
 use crate::pipeline::Pipeline;
 use crate::service::{Request, Signals, notify};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use sd_notify::NotifyState;
 use serde_json::json;
 use std::io;
@@ -27,22 +28,15 @@ const IDLE: Duration = Duration::from_secs(5);
 /// The same, when every event is written.
 const IDLE_WITH_EVENTS: Duration = Duration::from_millis(250);
 
-/// Form of the alerts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// One JSON document a line.
-    Json,
-}
-
 /// Options of `sensor run`.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Write every connection and execution to this file too, as ECS documents that `replay` reads.
     #[arg(long, value_name = "PATH")]
     pub events: Option<PathBuf>,
-    /// Form of the alerts on standard output.
-    #[arg(long, value_enum, default_value_t = Format::Json)]
-    pub format: Format,
+    /// Form of the alerts on standard output [default: json, on a terminal text].
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
 }
 
 /// Runs until a signal asks to stop.

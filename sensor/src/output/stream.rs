@@ -1,11 +1,11 @@
-//! Documents as lines of JSON to a file or a pipe.
+//! Documents one behind the other, as lines of JSON or in another form, to a file or a pipe.
 //!
 //! A thread of its own writes, behind a bounded queue: a slow or stuck reader of a pipe never holds up the one who hands
 //! documents over, and what finds no room is counted.
 
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +23,17 @@ pub enum Target {
     Stdout,
     /// A file: created with mode 0600 if it is not there, appended to, opened anew on request.
     File(PathBuf),
+}
+
+/// How a document is written, with what ends it.
+pub type Render = fn(&Value) -> Vec<u8>;
+
+/// A document as one line of JSON.
+#[must_use]
+pub fn json_line(document: &Value) -> Vec<u8> {
+    let mut line = document.to_string().into_bytes();
+    line.push(b'\n');
+    line
 }
 
 enum Job {
@@ -48,7 +59,7 @@ pub struct Stats {
     pub dropped: u64,
 }
 
-/// A stream of JSON lines.
+/// A stream of documents.
 #[derive(Debug)]
 pub struct Stream {
     sender: SyncSender<Job>,
@@ -64,11 +75,11 @@ impl Stream {
     /// # Errors
     ///
     /// When the file cannot be opened or the thread cannot be started.
-    pub fn open(name: &'static str, target: Target) -> io::Result<Self> {
+    pub fn open(name: &'static str, target: Target, render: Render) -> io::Result<Self> {
         let sink = open(&target)?;
         let (sender, jobs) = sync_channel(QUEUE);
         let counts = Arc::new(Counts::default());
-        let writer = Writer { name, target, sink, counts: Arc::clone(&counts), failing: false };
+        let writer = Writer { name, target, render, sink, counts: Arc::clone(&counts), failing: false };
         let writer = Builder::new().name(format!("{name}-writer")).spawn(move || writer.run(&jobs))?;
         Ok(Self { sender, writer, counts, queued: 0, refused: 0 })
     }
@@ -113,7 +124,8 @@ impl Stream {
 struct Writer {
     name: &'static str,
     target: Target,
-    sink: BufWriter<File>,
+    render: Render,
+    sink: File,
     counts: Arc<Counts>,
     failing: bool,
 }
@@ -129,7 +141,8 @@ impl Writer {
     }
 
     fn write(&mut self, document: &Value) {
-        match line(&mut self.sink, document) {
+        // One write for one document: a reader never sees half of one unless the file is full.
+        match self.sink.write_all(&(self.render)(document)) {
             Ok(()) => {
                 self.counts.delivered.fetch_add(1, Ordering::Relaxed);
                 self.failing = false;
@@ -152,29 +165,11 @@ impl Writer {
     }
 }
 
-fn line(sink: &mut BufWriter<File>, document: &Value) -> io::Result<()> {
-    let result = serde_json::to_writer(&mut *sink, document)
-        .map_err(io::Error::from)
-        .and_then(|()| sink.write_all(b"\n"))
-        .and_then(|()| sink.flush());
-    if result.is_err() {
-        // What is left in the buffer must not come out in front of the next document.
-        let file = sink.get_ref().try_clone()?;
-        let _ = std::mem::replace(sink, buffered(file)).into_parts();
-    }
-    result
-}
-
-fn open(target: &Target) -> io::Result<BufWriter<File>> {
-    let file = match target {
+fn open(target: &Target) -> io::Result<File> {
+    Ok(match target {
         Target::Stdout => File::from(rustix::io::dup(rustix::stdio::stdout())?),
         Target::File(path) => OpenOptions::new().create(true).append(true).mode(0o600).open(path)?,
-    };
-    Ok(buffered(file))
-}
-
-fn buffered(file: File) -> BufWriter<File> {
-    BufWriter::with_capacity(16 << 10, file)
+    })
 }
 
 #[cfg(test)]
@@ -188,7 +183,7 @@ mod tests {
     fn lines_arrive_in_order_in_a_private_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events");
-        let mut stream = Stream::open("test", Target::File(path.clone())).unwrap();
+        let mut stream = Stream::open("test", Target::File(path.clone()), json_line).unwrap();
         for n in 0..100 {
             stream.send(Arc::new(json!({ "n": n })));
         }
@@ -203,7 +198,7 @@ mod tests {
     fn a_rotated_file_is_left_behind_on_request() {
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("events"), folder.path().join("events.1"));
-        let mut stream = Stream::open("test", Target::File(path.clone())).unwrap();
+        let mut stream = Stream::open("test", Target::File(path.clone()), json_line).unwrap();
         stream.send(Arc::new(json!(1)));
         fs::rename(&path, &old).unwrap();
         stream.reopen();
@@ -216,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_counted() {
-        let mut stream = Stream::open("test", Target::File(PathBuf::from("/dev/full"))).unwrap();
+        let mut stream = Stream::open("test", Target::File(PathBuf::from("/dev/full")), json_line).unwrap();
         stream.send(Arc::new(json!(1)));
         stream.send(Arc::new(json!(2)));
         assert_eq!(stream.close(), Stats { queued: 2, delivered: 0, dropped: 2 });
@@ -225,6 +220,6 @@ mod tests {
     #[test]
     fn a_place_that_cannot_be_written_is_an_error_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Stream::open("test", Target::File(folder.path().to_owned())).is_err());
+        assert!(Stream::open("test", Target::File(folder.path().to_owned()), json_line).is_err());
     }
 }

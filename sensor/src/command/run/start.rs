@@ -1,6 +1,7 @@
 //! From nothing to a sensor that is attached and ready.
 
-use super::{Options, parameters};
+use super::{Format, Options, parameters};
+use crate::alert::text;
 use crate::config::{Config, Hook};
 use crate::detect::rule::{CONNECTING, REVERSE_SHELL_VIA_CHILD, SOCAT, kernel_names};
 use crate::enrich::host::Host;
@@ -14,7 +15,7 @@ use crate::kernel::hook::{Choice, Mechanism};
 use crate::kernel::load::{self, KERNEL_BTF, Loaded};
 use crate::kernel::log::KernelLog;
 use crate::kernel::ring::Ring;
-use crate::output::stream::{Stream, Target};
+use crate::output::stream::{Stream, Target, json_line};
 use crate::pipeline::{Pipeline, from_proc};
 use crate::service::{Signals, notify};
 use anyhow::{Context, Result};
@@ -22,6 +23,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use sensor_common::address::{Address, mapped};
 use sensor_common::record::{ACCEPTED, ATTEMPTED, Arm, NAME_LEN, WITNESS_PROC};
+use serde_json::Value;
+use std::io::{self, IsTerminal as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -39,9 +42,14 @@ pub(super) struct Started {
 pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
     let signals = Signals::new().context("signal handlers cannot be installed")?;
     let host = Host::read(Path::new("/"), config.host.id.as_deref(), config.host.name.as_deref())?;
-    let alerts = Stream::open("alerts", Target::Stdout).context("standard output cannot be used for alerts")?;
+    let render = match options.format {
+        Some(Format::Json) => json_line,
+        None if !io::stdout().is_terminal() => json_line,
+        Some(Format::Text) | None => |alert: &Value| text::block(alert).into_bytes(),
+    };
+    let alerts = Stream::open("alerts", Target::Stdout, render).context("standard output cannot be used for alerts")?;
     let open_events = |path: &PathBuf| {
-        let stream = Stream::open("events", Target::File(path.clone()));
+        let stream = Stream::open("events", Target::File(path.clone()), json_line);
         stream.with_context(|| format!("{} cannot be opened for events", path.display()))
     };
     let events = options.events.as_ref().map(open_events).transpose()?;

@@ -96,6 +96,11 @@ impl Lab {
         &self.binary
     }
 
+    /// The configuration that chooses the hooks of this run.
+    pub(crate) fn hooks(&self) -> &str {
+        &self.hooks
+    }
+
     /// The lab's directory.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory

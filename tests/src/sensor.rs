@@ -52,9 +52,17 @@ impl Sensor {
     /// Starts the sensor with a configuration, and waits until it is ready.
     pub(crate) fn start(binary: &Path, directory: &Path, config: &str) -> Result<Self> {
         std::fs::create_dir_all(directory)?;
+        Self::start_with_output(binary, directory, config, File::create(directory.join(ALERTS))?.into())
+    }
+
+    /// The same with another standard output; what goes there is not seen as an alert then.
+    pub(crate) fn start_with_output(binary: &Path, directory: &Path, config: &str, output: Stdio) -> Result<Self> {
+        std::fs::create_dir_all(directory)?;
         let mut command = command(binary, directory, config)?;
-        let [out, log] = ["alerts.ndjson", "log.ndjson"].map(|name| directory.join(name));
-        command.stdin(Stdio::null()).stdout(File::create(&out)?).stderr(File::create(&log)?);
+        let [out, log] = [ALERTS, "log.ndjson"].map(|name| directory.join(name));
+        // Appending makes the file if it is not there, and leaves it if it is the output.
+        File::options().create(true).append(true).open(&out)?;
+        command.stdin(Stdio::null()).stdout(output).stderr(File::create(&log)?);
         ends_with_parent(&mut command, None);
         let mut process = Guard::spawn(&mut command)?;
         let pid = process.pid();
@@ -112,6 +120,17 @@ impl Sensor {
         kill_process(pid, signal).context("the sensor is gone")
     }
 
+    /// Gives it another configuration while it runs, and waits until it says `answer`.
+    pub(crate) fn reload(&self, config: &str, answer: &str) -> Result<()> {
+        std::fs::write(self.directory.join(CONFIG), config)?;
+        self.signal(Signal::HUP)?;
+        until(&format!("{answer} in the sensor's log"), || {
+            let mut log = lock(&self.log);
+            log.read()?;
+            Ok(log.raw().iter().any(|line| line.contains(answer)).then_some(()))
+        })
+    }
+
     /// Ends it by a signal, and waits for that.
     pub(crate) fn stop(&self, signal: Signal) -> Result<Ended> {
         let mut process = lock(&self.process);
@@ -149,11 +168,13 @@ impl Sensor {
     }
 }
 
+const CONFIG: &str = "sensor.toml";
+const ALERTS: &str = "alerts.ndjson";
 const EVENTS: &str = "events.ndjson";
 
 /// The sensor as the tests run it.
 pub(crate) fn command(binary: &Path, directory: &Path, config: &str) -> Result<Command> {
-    let path = directory.join("sensor.toml");
+    let path = directory.join(CONFIG);
     std::fs::write(&path, config)?;
     let mut command = Command::new(binary);
     command.args(["run", "--log-format", "json", "--format", "json", "--config"]).arg(path);

@@ -14,7 +14,6 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -22,7 +21,6 @@ pub(super) const CASES: &[Case] = &[
     tagged("life: an interrupt ends it cleanly, and nothing stays attached", &[Tag::Own], interrupted),
     tagged("life: killed, it leaves nothing attached", &[Tag::Own], killed),
     tagged("life: a connection older than the sensor", &[Tag::Own], held_connection),
-    tagged("life: the configured networks and span", &[Tag::Own], configured),
     tagged("life: two sensors do not disturb each other", &[Tag::Own], two),
     tagged("life: a replay of its events gives its alerts", &[Tag::Own], replayed),
     tagged("life: the kernel's run counts agree with its counters", &[Tag::Own, Tag::Alone], run_counts),
@@ -256,18 +254,5 @@ fn held_connection(lab: &Lab) -> Result<()> {
     player.go()?;
     let pid = player.reached("end")?.pid;
     lab.expect_of(&sensor, &[Expect::alert(pid, &bash, SHELL).egress(near, far.address)])?;
-    sensor.stop_cleanly().map(drop)
-}
-
-/// The configured networks replace the built-in ones, and the span is the configured one.
-fn configured(lab: &Lab) -> Result<()> {
-    let config = format!("[rule]\nspan = \"1s\"\nexcluded = [\"{}/32\"]\n", lab.local());
-    let sensor = lab.start_sensor_with("sensor", &config)?;
-    let refused = |ip| connect_by(SocketAddr::new(ip, 9), How::Plain, Outcome::Refused);
-    let _excluded = shell_after(lab, vec![refused(lab.local())])?;
-    let _late = shell_after(lab, vec![refused(lab.remote()), Step::Sleep(1500)])?;
-    let seen = shell_after(lab, vec![refused(lab.remote())])?;
-    let loopback = shell_after(lab, vec![refused(Ipv4Addr::LOCALHOST.into())])?;
-    lab.expect_of(&sensor, &[seen.alert(), loopback.alert()])?;
     sensor.stop_cleanly().map(drop)
 }

@@ -5,6 +5,7 @@ use super::{Case, Tag, case, tagged};
 use crate::actor::step::{How, Outcome, Step, connect_by, exec, report};
 use crate::expect::{Expect, field};
 use crate::lab::Lab;
+use crate::programs::{held_by, runs};
 use crate::sensor::Sensor;
 use crate::tiny;
 use anyhow::{Result, ensure};
@@ -19,6 +20,7 @@ pub(super) const CASES: &[Case] = &[
     case("load: reverse shells among many other programs", among_others),
     tagged("load: a flood of connections hides no shell", &[Tag::Own, Tag::Alone], flood),
     tagged("load: what happened while the sensor stood still is not lost", &[Tag::Own, Tag::Alone], stood_still),
+    tagged("load: no run is missed while all CPUs connect and execute", &[Tag::Own, Tag::Alone, Tag::Storm], all_busy),
     tagged("load: 100 000 other programs send nothing", &[Tag::Own, Tag::Alone, Tag::Storm], |lab| {
         nothing_sent(lab, "true", &["true"], 100_000)
     }),
@@ -164,5 +166,31 @@ fn stood_still(lab: &Lab) -> Result<()> {
     let shells = (0..20).map(|_| shell_after(lab, vec![knock(lab)])).collect::<Result<Vec<_>>>();
     sensor.signal(Signal::CONT)?;
     lab.expect_of(&sensor, &shells?.iter().map(super::scene::Shell::alert).collect::<Vec<_>>())?;
+    sensor.stop_cleanly().map(drop)
+}
+
+/// A program that is interrupted by another task on its CPU must not swallow that task's run: the kernel skips and counts
+/// such runs where it lets programs be interrupted.
+fn all_busy(lab: &Lab) -> Result<()> {
+    const TIMES: u32 = 5000;
+    let sensor = lab.start_sensor()?;
+    let tiny = lab.directory().join("bin").join("true");
+    tiny::write(&tiny)?;
+    let (make, curl) = (lab.program("make")?, lab.program("curl")?);
+    let executes = || vec![spawn(&tiny, &["true"], TIMES), report("done"), Step::Hold];
+    let connects = || vec![Step::Repeat(TIMES, vec![knock(lab)]), report("done"), Step::Hold];
+    let mut players = Vec::new();
+    for _ in 0..2 * std::thread::available_parallelism()?.get() {
+        players.push(lab.play(&make, &["make"], executes())?);
+        players.push(lab.play(&curl, &["curl"], connects())?);
+    }
+    let shells = (0..20).map(|_| shell_after(lab, vec![knock(lab)])).collect::<Result<Vec<_>>>()?;
+    for player in &mut players {
+        player.reached_within("done", STORM)?;
+    }
+    lab.expect_of(&sensor, &shells.iter().map(super::scene::Shell::alert).collect::<Vec<_>>())?;
+    let runs = runs(&held_by(sensor.pid())?)?;
+    let missed: Vec<_> = runs.iter().filter(|(_, runs)| runs.missed != 0).collect();
+    ensure!(!runs.is_empty() && missed.is_empty(), "runs were missed: {missed:?}");
     sensor.stop_cleanly().map(drop)
 }

@@ -8,6 +8,7 @@ mod identity;
 mod life;
 mod load;
 mod name;
+mod output;
 mod parent;
 mod scene;
 mod shells;
@@ -78,4 +79,5 @@ pub(crate) const TABLE: &[&[Case]] = &[
     benign::CASES,
     load::CASES,
     life::CASES,
+    output::CASES,
 ];

@@ -40,15 +40,12 @@ pub(crate) fn supervise(filter: Option<&str>) -> Result<ExitCode> {
 
 /// Runs a test program, passes its lines on, and returns what the last one says.
 fn suite(command: &mut Command) -> Result<Tally> {
-    let mut last = None;
+    let mut last = String::new();
     let status = shell::lines(command, |line| {
-        if let Some(unprinted) = last.replace(line.to_owned()) {
-            println!("{unprinted}");
-        }
+        println!("{line}");
+        line.clone_into(&mut last);
     })?;
-    let last = last.unwrap_or_default();
-    println!("{last}");
-    let sum = tally::of_suite(&last)
-        .with_context(|| format!("{}: no sums at the end ({status})", shell::describe(command)))?;
-    Ok(sum.with_status(status.success()))
+    let sums = tally::of_suite(&last);
+    let sums = sums.with_context(|| format!("no sums at the end of `{}` ({status})", shell::describe(command)))?;
+    Ok(sums.with_status(status.success()))
 }

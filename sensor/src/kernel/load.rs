@@ -3,7 +3,7 @@
 use super::btf::{Btf, BtfError};
 use super::counters::Counters;
 use super::hook::{Attachment, Candidate, Choice, Fact, Mechanism, Place, Refusal, candidates};
-use super::layout::{self, LayoutError};
+use super::layout::{self, LayoutError, Resolved};
 use super::ring::Ring;
 use super::settings::SettingsMap;
 use super::tracefs::with_tracefs;
@@ -128,9 +128,7 @@ pub struct Loaded {
 ///
 /// See [`LoadError`].
 pub fn load(options: &Options) -> Result<Loaded, LoadError> {
-    let read_btf = |path: &Path| Btf::read(path).map_err(|source| LoadError::Btf { path: path.to_owned(), source });
-    let btf = read_btf(&options.btf)?;
-    let resolved = layout::resolve(&btf)?;
+    let (resolved, parameters) = inspect(&options.btf)?;
     let copies = possible_cpus();
 
     let mut loader = EbpfLoader::new();
@@ -150,7 +148,7 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     settings.write(&options.slot);
 
     let aya_btf = AyaBtf::from_sys_fs().map_err(|error| LoadError::AyaBtf(error.to_string()))?;
-    let mut hooks = Hooks { ebpf: &mut ebpf, btf: &btf, aya_btf: &aya_btf, loaded: HashSet::new() };
+    let mut hooks = Hooks { ebpf: &mut ebpf, parameters: &parameters, btf: &aya_btf, loaded: HashSet::new() };
     // The exec hook first: an execution that follows a connection is then never missed.
     let choices = vec![
         hooks.attach(Fact::Exec, None)?,
@@ -161,7 +159,36 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
             hooks.attach(Fact::Accept, options.accept)?
         },
     ];
+    drop(aya_btf);
+    give_back_memory();
     Ok(Loaded { ebpf, choices, missing: resolved.missing, counters, settings })
+}
+
+/// Hooked functions and how many parameters they have on this kernel.
+type Parameters = Vec<(&'static str, usize)>;
+
+/// What is asked of the kernel's type information: the offsets, and how many parameters the hooked functions have.
+fn inspect(path: &Path) -> Result<(Resolved, Parameters), LoadError> {
+    let btf = Btf::read(path).map_err(|source| LoadError::Btf { path: path.to_owned(), source })?;
+    let resolved = layout::resolve(&btf)?;
+    let attachments = [Fact::Connect, Fact::Accept, Fact::Exec].into_iter().flat_map(candidates);
+    let functions =
+        attachments.flat_map(|candidate| candidate.attachments).filter_map(|attachment| match attachment.place {
+            Place::FunctionExit(function, Some(_)) => Some(function),
+            _ => None,
+        });
+    let parameters =
+        functions.filter_map(|function| Some((function, btf.prototype(function)?.parameters.len()))).collect();
+    Ok((resolved, parameters))
+}
+
+/// Parsing the kernel's type information takes some 15 MB for a moment; the C library would keep them for later.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a plain number, and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 impl Loaded {
@@ -214,8 +241,8 @@ impl Loaded {
 
 struct Hooks<'a> {
     ebpf: &'a mut Ebpf,
-    btf: &'a Btf,
-    aya_btf: &'a AyaBtf,
+    parameters: &'a [(&'static str, usize)],
+    btf: &'a AyaBtf,
     loaded: HashSet<&'static str>,
 }
 
@@ -263,8 +290,9 @@ impl Hooks<'_> {
 
     /// Whether the function at which a program is attached has the parameters that the program expects.
     fn fits(&self, attachment: &Attachment) -> bool {
-        let Place::FunctionExit(function, Some(parameters)) = attachment.place else { return true };
-        self.btf.prototype(function).is_none_or(|prototype| prototype.parameters.len() == parameters)
+        let Place::FunctionExit(function, Some(expected)) = attachment.place else { return true };
+        let known = self.parameters.iter().find(|(name, _)| *name == function);
+        known.is_none_or(|(_, parameters)| *parameters == expected)
     }
 
     fn attach_one(&mut self, attachment: &Attachment) -> Result<(), Failure> {
@@ -274,7 +302,7 @@ impl Hooks<'_> {
         let Some(program) = self.ebpf.program_mut(name) else {
             return Err(Failure { reason: format!("the object has no program {name}"), not_permitted: false });
         };
-        attach_program(program, place, first, self.aya_btf).map_err(|error| Failure::new(place, &error))
+        attach_program(program, place, first, self.btf).map_err(|error| Failure::new(place, &error))
     }
 
     fn unload(&mut self, name: &'static str) {

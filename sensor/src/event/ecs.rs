@@ -4,13 +4,13 @@
 //! are no UTF-8 are kept readable as `\xNN`, and the fields that hold such bytes are listed in `sensor.escaped`.
 
 use super::decode::ELLIPSIS;
+use super::document::Document;
 use super::entity::entity_id;
 use super::{
     Ancestor, Args, BootTime, Connection, Direction, Exec, Executable, Lineage, PathState, ProcessKey, WallOffset,
 };
 use sensor_common::record::{WITNESS_ACCEPT, WITNESS_CONNECT, WITNESS_GRAFT, WITNESS_PROC};
 use serde_json::{Map, Value, json};
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 /// The version of the Elastic Common Schema that the documents follow.
@@ -314,54 +314,6 @@ fn end(address: SocketAddr) -> Value {
     match address.port() {
         0 => json!({"ip": address.ip()}),
         port => json!({"ip": address.ip(), "port": port}),
-    }
-}
-
-/// A document while it is put together.
-#[derive(Default)]
-struct Document {
-    fields: Map<String, Value>,
-    own: Map<String, Value>,
-    escaped: Vec<&'static str>,
-}
-
-impl Document {
-    fn put(&mut self, name: &str, value: impl Into<Value>) {
-        self.fields.insert(name.to_owned(), value.into());
-    }
-
-    /// Says why a field that one would expect is not there.
-    fn absent(&mut self, field: &str, reason: &str) {
-        self.own("absent", json!({field: reason}));
-    }
-
-    /// Puts a field under `sensor`.
-    fn own(&mut self, name: &str, value: impl Into<Value>) {
-        self.own.insert(name.to_owned(), value.into());
-    }
-
-    /// The bytes as text; what is no UTF-8 becomes `\xNN`, and the field is noted.
-    fn text(&mut self, field: &'static str, bytes: &[u8]) -> String {
-        let mut text = String::with_capacity(bytes.len());
-        for chunk in bytes.utf8_chunks() {
-            text.push_str(chunk.valid());
-            for byte in chunk.invalid() {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "\\x{byte:02x}");
-                if !self.escaped.contains(&field) {
-                    self.escaped.push(field);
-                }
-            }
-        }
-        text
-    }
-
-    fn finish(mut self) -> Value {
-        if !self.escaped.is_empty() {
-            self.own.insert("escaped".to_owned(), self.escaped.into());
-        }
-        self.fields.insert("sensor".to_owned(), Value::Object(self.own));
-        Value::Object(self.fields)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What happened, as the user side understands it: connections and executions with their processes.
 
 pub mod decode;
+mod document;
 pub mod ecs;
 pub mod entity;
 pub mod facts;

@@ -1,6 +1,6 @@
 //! The kernel side's counters, read from shared memory: no system call, no privilege, whatever else is stuck.
 
-use super::load::LoadError;
+use super::error::LoadError;
 use aya::maps::Map;
 use memmap2::{MmapOptions, MmapRaw};
 use sensor_common::counter::{COUNTERS, Counter, Fate};

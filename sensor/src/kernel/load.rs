@@ -1,20 +1,18 @@
 //! Loading the eBPF object and attaching its programs.
 
-use super::btf::{Btf, BtfError};
+use super::attach::{Hooks, unload};
+use super::btf::Btf;
 use super::counters::Counters;
-use super::hook::{Attachment, Candidate, Choice, Fact, Mechanism, Place, Refusal, candidates};
-use super::layout::{self, LayoutError, Resolved};
+use super::error::{LoadError, refused};
+use super::hook::{Choice, Fact, Mechanism, Place, candidates};
+use super::layout::{self, Resolved};
 use super::ring::Ring;
 use super::settings::SettingsMap;
-use super::tracefs::with_tracefs;
 use aya::maps::{Array, HashMap, MapError};
-use aya::programs::{Program, ProgramError};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
 use sensor_common::layout::Field;
 use sensor_common::record::Arm;
 use sensor_common::settings::{Names, Slot};
-use std::collections::HashSet;
-use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -53,60 +51,6 @@ pub struct Options {
     pub connections_bytes: u32,
     /// Size of the ring buffer of executions, likewise.
     pub executions_bytes: u32,
-}
-
-/// Why the kernel side could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// No privilege to load eBPF programs.
-    #[error("not permitted to load eBPF programs: {0}; run as root, or with CAP_BPF and CAP_PERFMON")]
-    NotPermitted(String),
-    /// No type information.
-    #[error("the kernel's type information {} cannot be used: {source}; the sensor needs a kernel built with CONFIG_DEBUG_INFO_BTF", path.display())]
-    Btf {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: BtfError,
-    },
-    /// aya cannot use the type information.
-    #[error("the kernel's type information cannot be used: {0}")]
-    AyaBtf(String),
-    /// A member that the sensor needs is not there.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
-    /// The object could not be loaded.
-    #[error("the eBPF maps cannot be created: {0}")]
-    Object(String),
-    /// The object lacks something that this program expects in it.
-    #[error("the eBPF object has no {0}; build it anew with `cargo xtask ebpf`")]
-    Missing(&'static str),
-    /// A map is of another kind than expected.
-    #[error("the map {name} is of an unexpected kind")]
-    MapKind {
-        /// Name of the map.
-        name: &'static str,
-    },
-    /// A map cannot be used from user space.
-    #[error("the map {name} cannot be used: {source}")]
-    MapMemory {
-        /// Name of the map.
-        name: &'static str,
-        /// The kernel's reason.
-        source: io::Error,
-    },
-    /// No candidate for a fact.
-    #[error("this kernel has no usable hook for {fact}: {}", reasons(refusals))]
-    NoHook {
-        /// The fact.
-        fact: Fact,
-        /// What was tried, and why it was refused.
-        refusals: Vec<Refusal>,
-    },
-}
-
-fn reasons(refusals: &[Refusal]) -> String {
-    refusals.iter().map(|refusal| format!("{}: {}", refusal.mechanism, refusal.reason)).collect::<Vec<_>>().join("; ")
 }
 
 /// The kernel side, loaded and attached. Dropping it detaches everything.
@@ -148,7 +92,7 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     settings.write(&options.slot);
 
     let aya_btf = AyaBtf::from_sys_fs().map_err(|error| LoadError::AyaBtf(error.to_string()))?;
-    let mut hooks = Hooks { ebpf: &mut ebpf, parameters: &parameters, btf: &aya_btf, loaded: HashSet::new() };
+    let mut hooks = Hooks::new(&mut ebpf, &parameters, &aya_btf);
     // The exec hook first: an execution that follows a connection is then never missed.
     let choices = vec![
         hooks.attach(Fact::Exec, None)?,
@@ -236,186 +180,6 @@ impl Loaded {
         for (_, program) in self.ebpf.programs_mut() {
             unload(program);
         }
-    }
-}
-
-struct Hooks<'a> {
-    ebpf: &'a mut Ebpf,
-    parameters: &'a [(&'static str, usize)],
-    btf: &'a AyaBtf,
-    loaded: HashSet<&'static str>,
-}
-
-impl Hooks<'_> {
-    fn attach(&mut self, fact: Fact, forced: Option<Mechanism>) -> Result<Choice, LoadError> {
-        let mut refusals = Vec::new();
-        let mut permitted = false;
-        for candidate in candidates(fact).iter().filter(|candidate| forced.is_none_or(|m| m == candidate.mechanism)) {
-            match self.attach_all(candidate) {
-                Ok(()) => return Ok(Choice { fact, candidate: Some(*candidate), refusals }),
-                Err(failure) => {
-                    permitted |= !failure.not_permitted;
-                    refusals.push(Refusal { mechanism: candidate.mechanism, reason: failure.reason });
-                }
-            }
-        }
-        if permitted || rustix::process::geteuid().is_root() {
-            Err(LoadError::NoHook { fact, refusals })
-        } else {
-            Err(LoadError::NotPermitted(reasons(&refusals)))
-        }
-    }
-
-    /// Attaches all of a candidate's programs or none.
-    fn attach_all(&mut self, candidate: &Candidate) -> Result<(), Failure> {
-        let mut attached = Vec::new();
-        for attachment in candidate.attachments {
-            if !self.fits(attachment) {
-                continue;
-            }
-            if let Err(failure) = self.attach_one(attachment) {
-                for program in attached.into_iter().chain([attachment.program]) {
-                    self.unload(program);
-                }
-                return Err(failure);
-            }
-            attached.push(attachment.program);
-        }
-        if attached.is_empty() {
-            let reason = "no program fits this kernel's function prototypes".to_owned();
-            return Err(Failure { reason, not_permitted: false });
-        }
-        Ok(())
-    }
-
-    /// Whether the function at which a program is attached has the parameters that the program expects.
-    fn fits(&self, attachment: &Attachment) -> bool {
-        let Place::FunctionExit(function, Some(expected)) = attachment.place else { return true };
-        let known = self.parameters.iter().find(|(name, _)| *name == function);
-        known.is_none_or(|(_, parameters)| *parameters == expected)
-    }
-
-    fn attach_one(&mut self, attachment: &Attachment) -> Result<(), Failure> {
-        let name = attachment.program;
-        let place = attachment.place;
-        let first = self.loaded.insert(name);
-        let Some(program) = self.ebpf.program_mut(name) else {
-            return Err(Failure { reason: format!("the object has no program {name}"), not_permitted: false });
-        };
-        attach_program(program, place, first, self.btf).map_err(|error| Failure::new(place, &error))
-    }
-
-    fn unload(&mut self, name: &'static str) {
-        if let Some(program) = self.ebpf.program_mut(name) {
-            unload(program);
-        }
-        self.loaded.remove(name);
-    }
-}
-
-/// Detaches and unloads a program; one that is not loaded stays so.
-fn unload(program: &mut Program) {
-    // Not loaded is what is wanted; there is nothing else to do about a failure.
-    let _ = match program {
-        Program::FEntry(program) => program.unload(),
-        Program::FExit(program) => program.unload(),
-        Program::KProbe(program) => program.unload(),
-        Program::BtfTracePoint(program) => program.unload(),
-        Program::RawTracePoint(program) => program.unload(),
-        Program::TracePoint(program) => program.unload(),
-        _ => Ok(()),
-    };
-}
-
-fn attach_program(program: &mut Program, place: Place, first: bool, btf: &AyaBtf) -> Result<(), ProgramError> {
-    match (program, place) {
-        (Program::FExit(program), Place::FunctionExit(function, _)) => {
-            program.load(function, btf)?;
-            program.attach()?;
-        }
-        (Program::FEntry(program), Place::FunctionEntry(function)) => {
-            program.load(function, btf)?;
-            program.attach()?;
-        }
-        (Program::KProbe(program), Place::Kprobe(function)) => {
-            program.load()?;
-            program.attach(function, 0)?;
-        }
-        (Program::BtfTracePoint(program), Place::BtfTracepoint(tracepoint)) => {
-            program.load(tracepoint, btf)?;
-            program.attach()?;
-        }
-        (Program::RawTracePoint(program), Place::RawTracepoint(tracepoint)) => {
-            program.load()?;
-            program.attach(tracepoint)?;
-        }
-        (Program::TracePoint(program), Place::Tracepoint(category, name)) => {
-            if first {
-                program.load()?;
-            }
-            with_tracefs(|| program.attach(category, name))??;
-        }
-        _ => return Err(ProgramError::UnexpectedProgramType),
-    }
-    Ok(())
-}
-
-/// Why an attachment failed.
-struct Failure {
-    reason: String,
-    not_permitted: bool,
-}
-
-impl Failure {
-    fn new(place: Place, error: &ProgramError) -> Self {
-        Self { reason: format!("{place}: {}", chain(error)), not_permitted: is_permission(error) }
-    }
-}
-
-/// An error with its causes, on one line; of the verifier's log only what it objects to.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let part = error.to_string();
-        let mut lines = part.lines().filter(|line| !line.trim().is_empty() && !is_summary(line));
-        for part in lines.next().into_iter().chain(lines.next_back()) {
-            if !text.contains(part) {
-                if !text.is_empty() {
-                    text.push_str(": ");
-                }
-                text.push_str(part);
-            }
-        }
-        next = error.source();
-    }
-    text
-}
-
-/// Lines with which the verifier ends every log.
-fn is_summary(line: &str) -> bool {
-    ["processed ", "stack depth ", "verification time "].iter().any(|start| line.starts_with(start))
-}
-
-fn is_permission(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<io::Error>()
-            && matches!(error.kind(), io::ErrorKind::PermissionDenied)
-        {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
-fn refused(error: &(dyn Error + 'static), otherwise: impl FnOnce(String) -> LoadError) -> LoadError {
-    let text = chain(error);
-    if is_permission(error) && !rustix::process::geteuid().is_root() {
-        LoadError::NotPermitted(text)
-    } else {
-        otherwise(text)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The kernel side's rare messages, carried into the sensor's own log by aya-log.
 
-use super::load::LoadError;
+use super::error::LoadError;
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};

@@ -1,7 +1,9 @@
 //! The kernel side as seen from user space: what the running kernel offers, loading, ring buffers, counters.
 
+mod attach;
 pub mod btf;
 pub mod counters;
+pub mod error;
 pub mod hook;
 pub mod layout;
 pub mod load;

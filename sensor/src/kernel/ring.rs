@@ -4,7 +4,7 @@
 //! for the timer. Connections are drained first, so that an execution nearly always finds its connection known already; it
 //! carries it in any case.
 
-use super::load::LoadError;
+use super::error::LoadError;
 use aya::maps::{Map, MapData, RingBuf};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};

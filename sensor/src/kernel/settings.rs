@@ -1,7 +1,7 @@
 //! Changing the kernel side's settings while it runs: two slots in shared memory, of which one is in use.
 
 use super::counters::map_array;
-use super::load::LoadError;
+use super::error::LoadError;
 use aya::maps::Map;
 use memmap2::MmapRaw;
 use sensor_common::settings::{Settings, Slot};

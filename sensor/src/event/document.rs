@@ -1,0 +1,54 @@
+//! An ECS document while it is put together.
+
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+/// A document while it is put together.
+#[derive(Default)]
+pub(super) struct Document {
+    fields: Map<String, Value>,
+    own: Map<String, Value>,
+    escaped: Vec<&'static str>,
+}
+
+impl Document {
+    /// Puts a field of ECS.
+    pub(super) fn put(&mut self, name: &str, value: impl Into<Value>) {
+        self.fields.insert(name.to_owned(), value.into());
+    }
+
+    /// Says why a field that one would expect is not there.
+    pub(super) fn absent(&mut self, field: &str, reason: &str) {
+        self.own("absent", json!({field: reason}));
+    }
+
+    /// Puts a field under `sensor`.
+    pub(super) fn own(&mut self, name: &str, value: impl Into<Value>) {
+        self.own.insert(name.to_owned(), value.into());
+    }
+
+    /// The bytes as text; what is no UTF-8 becomes `\xNN`, and the field is noted.
+    pub(super) fn text(&mut self, field: &'static str, bytes: &[u8]) -> String {
+        let mut text = String::with_capacity(bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            text.push_str(chunk.valid());
+            for byte in chunk.invalid() {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "\\x{byte:02x}");
+                if !self.escaped.contains(&field) {
+                    self.escaped.push(field);
+                }
+            }
+        }
+        text
+    }
+
+    /// The document.
+    pub(super) fn finish(mut self) -> Value {
+        if !self.escaped.is_empty() {
+            self.own.insert("escaped".to_owned(), self.escaped.into());
+        }
+        self.fields.insert("sensor".to_owned(), Value::Object(self.own));
+        Value::Object(self.fields)
+    }
+}

@@ -1,0 +1,109 @@
+//! Why the kernel side could not be set up, in one line each.
+
+use super::btf::BtfError;
+use super::hook::{Fact, Refusal};
+use super::layout::LayoutError;
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+/// Why the kernel side could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// No privilege to load eBPF programs.
+    #[error("not permitted to load eBPF programs: {0}; run as root, or with CAP_BPF and CAP_PERFMON")]
+    NotPermitted(String),
+    /// No type information.
+    #[error("the kernel's type information {} cannot be used: {source}; the sensor needs a kernel built with CONFIG_DEBUG_INFO_BTF", path.display())]
+    Btf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: BtfError,
+    },
+    /// aya cannot use the type information.
+    #[error("the kernel's type information cannot be used: {0}")]
+    AyaBtf(String),
+    /// A member that the sensor needs is not there.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The object could not be loaded.
+    #[error("the eBPF maps cannot be created: {0}")]
+    Object(String),
+    /// The object lacks something that this program expects in it.
+    #[error("the eBPF object has no {0}; build it anew with `cargo xtask ebpf`")]
+    Missing(&'static str),
+    /// A map is of another kind than expected.
+    #[error("the map {name} is of an unexpected kind")]
+    MapKind {
+        /// Name of the map.
+        name: &'static str,
+    },
+    /// A map cannot be used from user space.
+    #[error("the map {name} cannot be used: {source}")]
+    MapMemory {
+        /// Name of the map.
+        name: &'static str,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// No candidate for a fact.
+    #[error("this kernel has no usable hook for {fact}: {}", reasons(refusals))]
+    NoHook {
+        /// The fact.
+        fact: Fact,
+        /// What was tried, and why it was refused.
+        refusals: Vec<Refusal>,
+    },
+}
+
+pub(super) fn reasons(refusals: &[Refusal]) -> String {
+    refusals.iter().map(|refusal| format!("{}: {}", refusal.mechanism, refusal.reason)).collect::<Vec<_>>().join("; ")
+}
+
+/// An error with its causes, on one line; of the verifier's log only what it objects to.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let part = error.to_string();
+        let mut lines = part.lines().filter(|line| !line.trim().is_empty() && !is_summary(line));
+        for part in lines.next().into_iter().chain(lines.next_back()) {
+            if !text.contains(part) {
+                if !text.is_empty() {
+                    text.push_str(": ");
+                }
+                text.push_str(part);
+            }
+        }
+        next = error.source();
+    }
+    text
+}
+
+/// Lines with which the verifier ends every log.
+fn is_summary(line: &str) -> bool {
+    ["processed ", "stack depth ", "verification time "].iter().any(|start| line.starts_with(start))
+}
+
+pub(super) fn is_permission(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && matches!(error.kind(), io::ErrorKind::PermissionDenied)
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+pub(super) fn refused(error: &(dyn Error + 'static), otherwise: impl FnOnce(String) -> LoadError) -> LoadError {
+    let text = chain(error);
+    if is_permission(error) && !rustix::process::geteuid().is_root() {
+        LoadError::NotPermitted(text)
+    } else {
+        otherwise(text)
+    }
+}

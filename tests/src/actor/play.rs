@@ -3,6 +3,7 @@
 use super::step::Step;
 use super::{EXIT_FAILED, Message, Part, exec, process, socket, take_control};
 use anyhow::{Context, Result, ensure};
+use rustix::net::ipproto;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::mem::ManuallyDrop;
@@ -22,6 +23,11 @@ impl Actor {
     pub(crate) fn run(part: &Part) -> Result<ExitCode> {
         let mut actor = Self { control: take_control(part.control)?, socket: None };
         Ok(actor.play(&part.steps))
+    }
+
+    /// Plays in a thread that is all that is left of the process.
+    fn run_to_end(&mut self, steps: &[Step]) -> ! {
+        std::process::exit(i32::from(self.play(steps) != ExitCode::SUCCESS))
     }
 
     fn play(&mut self, steps: &[Step]) -> ExitCode {
@@ -59,7 +65,8 @@ impl Actor {
             Step::Descend(depth, file) => process::descend(*depth, file),
             Step::Scribble(byte) => process::scribble(*byte),
             Step::Connect(connect) => self.hold(socket::connect(connect)?),
-            Step::Listen(at) => self.hold(socket::listen(*at)?),
+            Step::Listen(at) => self.hold(socket::listen(*at, None)?),
+            Step::ListenMultipath(at) => self.hold(socket::listen(*at, Some(ipproto::MPTCP))?),
             Step::Accept(how) => match socket::accept(self.socket()?, *how)? {
                 Some(accepted) => self.hold(accepted),
                 None => Ok(()),
@@ -78,7 +85,7 @@ impl Actor {
             Step::Exec(program) => Err(exec::exec(program, self.control)),
             Step::Spawn(file, args) => exec::spawn(file, args),
             Step::Fork { child, reap, pids } => match process::fork(pids)? {
-                None => std::process::exit(i32::from(self.play(child) != ExitCode::SUCCESS)),
+                None => self.run_to_end(child),
                 Some(_) if !reap => Ok(()),
                 Some(pid) => process::reap(pid),
             },
@@ -87,6 +94,13 @@ impl Actor {
                 ensure!(done.is_ok_and(|code| code == ExitCode::SUCCESS), "the thread failed");
                 Ok(())
             }
+            Step::LeaveLeader(steps) => {
+                let (mut actor, steps) = (Self { control: self.control, socket: self.socket.take() }, steps.clone());
+                std::thread::spawn(move || actor.run_to_end(&steps));
+                process::end_thread()
+            }
+            Step::Root(directory) => process::change_root(directory),
+            Step::Container(directory) => process::contain(directory),
             Step::Repeat(times, steps) => {
                 (0..*times).try_for_each(|_| steps.iter().try_for_each(|step| self.step(step)))
             }

@@ -1,7 +1,9 @@
 //! What an actor does to its own process.
 
 use anyhow::{Context, Result, ensure};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::thread::UnshareFlags;
 use std::ffi::CString;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -82,4 +84,29 @@ pub(super) fn descend(depth: u32, file: &Path) -> Result<()> {
         std::env::set_current_dir(&name)?;
     }
     Ok(std::fs::hard_link(file, file.file_name().context("no file")?)?)
+}
+
+/// Ends the calling thread alone; the others of the process go on.
+pub(super) fn end_thread() -> Result<()> {
+    // SAFETY: exit(2) ends this thread, whose stack the other one does not use.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    anyhow::bail!("the thread goes on: {}", std::io::Error::last_os_error())
+}
+
+/// Makes a directory the root.
+pub(super) fn change_root(directory: &Path) -> Result<()> {
+    rustix::process::chroot(directory)?;
+    Ok(std::env::set_current_dir("/")?)
+}
+
+/// Makes a directory the root of a new mount namespace, in which the rest of the host's files is gone.
+pub(super) fn contain(directory: &Path) -> Result<()> {
+    // SAFETY: an actor has one thread here; no other one sees its mounts or its directory.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.context("mount namespace")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).context("propagation")?;
+    mount_bind(directory, directory).context("root")?;
+    std::env::set_current_dir(directory)?;
+    rustix::process::pivot_root(".", ".").context("pivot_root")?;
+    unmount(".", UnmountFlags::DETACH).context("old root")?;
+    Ok(std::env::set_current_dir("/")?)
 }

@@ -4,7 +4,7 @@ use super::step::{Accept, Connect, How, Outcome};
 use super::{compat, uring};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -50,9 +50,9 @@ fn fast_open(socket: BorrowedFd<'_>, to: SocketAddr) -> Result<(), Errno> {
     rustix::net::sendto(socket, b"x", rustix::net::SendFlags::from_bits_retain(FAST_OPEN), &to).map(drop)
 }
 
-/// Listens.
-pub(super) fn listen(at: SocketAddr) -> Result<OwnedFd> {
-    let socket = rustix::net::socket_with(family(at), SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+/// Listens, by TCP or by the given protocol.
+pub(super) fn listen(at: SocketAddr, protocol: Option<Protocol>) -> Result<OwnedFd> {
+    let socket = rustix::net::socket_with(family(at), SocketType::STREAM, SocketFlags::CLOEXEC, protocol)?;
     rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
     rustix::net::bind(&socket, &at)?;
     rustix::net::listen(&socket, 16)?;

@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Connect(Connect),
     /// Listens on an address; the listener becomes the current socket.
     Listen(SocketAddr),
+    /// The same for Multipath TCP.
+    ListenMultipath(SocketAddr),
     /// Accepts one connection from the current listener; it becomes the current socket.
     Accept(Accept),
     /// Closes the current socket.
@@ -40,6 +42,12 @@ pub(crate) enum Step {
     },
     /// Runs steps in another thread and waits for its end.
     Thread(Vec<Step>),
+    /// Runs steps in another thread, and ends the first one: the process lives on without its leader.
+    LeaveLeader(Vec<Step>),
+    /// Makes a directory the root of the process.
+    Root(PathBuf),
+    /// Makes a directory the root of a mount namespace of its own, as a container has it.
+    Container(PathBuf),
     /// Overwrites the process's arguments in its own memory, each byte of them with the given one.
     Scribble(u8),
     /// Spawns a program with these arguments, the first one being its own name, and waits for it.

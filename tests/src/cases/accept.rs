@@ -1,8 +1,8 @@
 //! Connections accepted: by which call and at which address.
 
-use super::scene::SUITE;
+use super::scene::{SUITE, needs_multipath};
 use super::{Case, Tag, case, tagged};
-use crate::actor::step::{Accept, Step, exec, fork, report};
+use crate::actor::step::{Accept, Connect, How, Outcome, Step, exec, fork, report};
 use crate::actor::{probe_compat, uring};
 use crate::expect::Expect;
 use crate::lab::{LINK_LOCAL, Lab};
@@ -19,6 +19,8 @@ pub(super) const CASES: &[Case] = &[
     case("accept: accept", |lab| accepts(lab, Accept::Plain, lab.local(), lab.remote())),
     case("accept: IPv6", |lab| accepts(lab, Accept::Four, lab.remote_v6(), lab.remote_v6())),
     case("accept: IPv4 by an IPv6 socket", mapped),
+    case("accept: Multipath TCP, by a peer that has it", |lab| multipath(lab, true)),
+    case("accept: Multipath TCP, by a peer that has not", |lab| multipath(lab, false)),
     case("accept: io_uring", by_ring),
     case("accept: 32-bit call", compat),
     case("accept: at 127.0.0.1 is excluded", |lab| excluded(lab, Ipv4Addr::LOCALHOST.into())),
@@ -81,6 +83,25 @@ fn mapped(lab: &Lab) -> Result<()> {
     let connection = lab.connect(lab.remote(), server.at)?;
     let alert = server.alert(connection.local_addr()?)?;
     expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", &alert)
+}
+
+/// The descriptor's socket is none of TCP, the connection is.
+fn multipath(lab: &Lab, both: bool) -> Result<()> {
+    needs_multipath()?;
+    let at = SocketAddr::new(lab.local(), 4444);
+    let (socat, sh) = (lab.program("socat")?, lab.program("sh")?);
+    let shell = exec(&sh, &["sh", "-i"]);
+    let steps = vec![Step::ListenMultipath(at), report("listening"), Step::Accept(Accept::Four), shell];
+    let mut player = lab.play(&socat, &["socat", "TCP-LISTEN:4444"], steps)?;
+    player.reached("listening")?;
+    let mut server = Server { player, sh, at };
+    let how = if both { How::Multipath } else { How::Plain };
+    let connect = Connect { to: at, from: Some(lab.remote()), how, outcome: Outcome::Done };
+    let _peer = lab.play(&lab.program("curl")?, &["curl"], vec![Step::Connect(connect), Step::Hold])?;
+    let pid = server.player.reached("end")?.pid;
+    let alert = Expect::alert(pid, &server.sh, &["sh", "-i"]).field("network.direction", "ingress");
+    let alert = alert.field("source.ip", lab.remote().to_string()).field("destination.ip", at.ip().to_string());
+    expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", &alert.field("destination.port", at.port()))
 }
 
 /// No system call returns the connection: the tracepoints of accept are silent.

@@ -1,6 +1,6 @@
 //! Connections attempted: by which call, to where, and what came of them.
 
-use super::scene::{SUITE, closed, shell_after};
+use super::scene::{SUITE, closed, needs_multipath, shell_after};
 use super::{Case, case};
 use crate::actor::step::{Connect, How, Outcome, Step, connect, connect_by};
 use crate::actor::{probe_compat, uring};
@@ -110,10 +110,7 @@ fn no_free_port(lab: &Lab) -> Result<()> {
 
 /// The hooks see the subflow, which is what is connected.
 fn multipath(lab: &Lab) -> Result<()> {
-    let enabled = std::fs::read_to_string("/proc/sys/net/mptcp/enabled").unwrap_or_default();
-    if enabled.trim() != "1" {
-        return skip("this kernel has no Multipath TCP, or it is switched off");
-    }
+    needs_multipath()?;
     reaches(lab, lab.remote(), How::Multipath)
 }
 

@@ -1,12 +1,15 @@
 //! Which process it was: threads, numbers that are used again, namespaces.
 
 use super::scene::{SHELL, SUITE, Shell, closed, shell_after, shell_of};
-use super::{Case, case};
-use crate::actor::step::{Exec, How, Outcome, Step, connect, connect_by, exec, report};
+use super::{Case, Tag, case, tagged};
+use crate::actor::step::{Exec, How, Outcome, Step, connect, connect_by, exec, exec_then, report};
 use crate::expect::{Expect, field};
 use crate::lab::Lab;
+use crate::tiny;
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 pub(super) const CASES: &[Case] = &[
     case("identity: another thread connects", thread_connects),
@@ -16,6 +19,10 @@ pub(super) const CASES: &[Case] = &[
     case("identity: a number that is used again is another process", reused_number),
     case("identity: inside a process namespace, known by the host's numbers", namespace),
     case("identity: the entity is the same across exec and threads, and no other process's", entities),
+    case("identity: the leader has ended, another thread connects and executes", no_leader),
+    case("identity: below another root", other_root),
+    case("identity: in a container's mount namespace", container),
+    tagged("identity: the shell has ended before the sensor looks", &[Tag::Own], ended),
     case("identity: the parent has ended before the exec", orphan),
 ];
 
@@ -113,7 +120,7 @@ fn entities(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn program(file: &std::path::Path) -> Exec {
+fn program(file: &Path) -> Exec {
     let args = SHELL.iter().copied().map(Into::into).collect();
     Exec { file: file.into(), args, by: crate::actor::step::By::Path, then: Vec::new() }
 }
@@ -129,4 +136,57 @@ fn orphan(lab: &Lab) -> Result<()> {
     player.go()?;
     let pid = player.reached("end")?.pid;
     lab.expect(&[Expect::alert(pid, &file, SHELL).parent(lab.init_pid(), SUITE)])
+}
+
+/// The leader's remains have no memory, no files and no program, but the process has.
+fn no_leader(lab: &Lab) -> Result<()> {
+    let file = lab.program("bash")?;
+    let steps = vec![Step::LeaveLeader(vec![Step::Sleep(50), knock(lab), exec(&file, SHELL)])];
+    let mut player = lab.play(&file, &["bash"], steps)?;
+    let pid = player.reached("end")?.pid;
+    lab.expect(&[Shell::new(player, file, pid).alert()])
+}
+
+/// Below a root of its own a program finds no libraries, so the shell there is the smallest program there is: it ends at
+/// once. `enter` is the step that makes the directory the root; the path expected is the one given `inside` it.
+fn below(lab: &Lab, enter: impl FnOnce(PathBuf) -> Step, inside: impl FnOnce(&Path) -> PathBuf) -> Result<()> {
+    let root = lab.directory().join("root");
+    let shell = Path::new("bin/bash");
+    std::fs::create_dir_all(root.join("bin"))?;
+    tiny::write(&root.join(shell))?;
+    let steps = vec![knock(lab), enter(root.clone()), exec_then(Path::new("/").join(shell), SHELL, vec![])];
+    let mut player = lab.play(&lab.program("bash")?, &["bash"], steps)?;
+    let status = player.ended()?;
+    ensure!(status.success(), "the shell ended with {status}");
+    let alert = Expect::alert(player.pid(), &inside(&root).join(shell), SHELL);
+    lab.expect(&[alert.parent(std::process::id(), SUITE)])
+}
+
+/// The path is that of the mount namespace, whatever the process takes for its root.
+fn other_root(lab: &Lab) -> Result<()> {
+    below(lab, Step::Root, Path::to_owned)
+}
+
+/// The path is that of the mount namespace that the program runs in.
+fn container(lab: &Lab) -> Result<()> {
+    below(lab, Step::Container, |_| PathBuf::from("/"))
+}
+
+/// Everything that matters was in the kernel's record.
+fn ended(lab: &Lab) -> Result<()> {
+    let far = lab.listen(lab.remote())?;
+    let sensor = lab.start_sensor()?;
+    let file = lab.program("bash")?;
+    sensor.signal(Signal::STOP)?;
+    let played = (|| {
+        let mut player = lab.play(&file, &["bash"], vec![connect(far.address), exec_then(&file, SHELL, vec![])])?;
+        let (_connection, near) = far.accept()?;
+        player.ended()?;
+        Ok::<_, anyhow::Error>((player.pid(), near))
+    })();
+    sensor.signal(Signal::CONT)?;
+    let (pid, near) = played?;
+    let alert = Expect::alert(pid, &file, SHELL).egress(near, far.address).parent(std::process::id(), SUITE);
+    lab.expect_of(&sensor, &[alert.field("user.id", "0")])?;
+    sensor.stop_cleanly().map(drop)
 }

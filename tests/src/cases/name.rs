@@ -22,6 +22,7 @@ pub(super) const CASES: &[Case] = &[
     case("name: an exec of BASH does not", executes_upper_case),
     case("name: what only begins like a shell does not count", |lab| connects_as(lab, "bashful", false)),
     case("name: a renamed shell connects", renamed_connects),
+    case("name: a comm of control characters", odd_comm),
     case("name: another program that calls itself bash connects", calls_itself_bash),
     case("name: a connection by ksh93 under the name of ksh", |lab| link_connects(lab, "ksh", "ksh93")),
     case("name: a connection by socat1 under the name of socat", |lab| link_connects(lab, "socat", "socat1")),
@@ -99,6 +100,13 @@ fn renamed_connects(lab: &Lab) -> Result<()> {
     let shell = shell_of(lab, "bash", vec![Step::Name("kworker/0:1".to_owned()), knock(lab)])?;
     let alert = shell.alert().field("sensor.sequence.0.process.name", "bash");
     lab.expect(&[alert.field("sensor.sequence.0.process.thread.name", "kworker/0:1")])
+}
+
+/// The output stays one JSON document a line, and the name is not changed.
+fn odd_comm(lab: &Lab) -> Result<()> {
+    const NAME: &str = "\n\u{1b}[2J\"}\\\u{7f}";
+    let shell = shell_of(lab, "bash", vec![Step::Name(NAME.to_owned()), knock(lab)])?;
+    lab.expect(&[shell.alert().field("sensor.sequence.0.process.thread.name", NAME)])
 }
 
 /// A superset of the rule on purpose: a multi-call program is known by its comm alone.

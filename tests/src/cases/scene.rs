@@ -4,6 +4,7 @@ use crate::actor::step::{Step, exec};
 use crate::expect::Expect;
 use crate::lab::Lab;
 use crate::player::Player;
+use crate::skip::skip;
 use anyhow::Result;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -51,4 +52,10 @@ pub(super) fn shell_of(lab: &Lab, name: &str, mut steps: Vec<Step>) -> Result<Sh
 /// A far end where nobody listens: a connection is refused, and counts.
 pub(super) fn closed(lab: &Lab) -> SocketAddr {
     SocketAddr::new(lab.remote(), 9)
+}
+
+/// Skips the test where there is no Multipath TCP.
+pub(super) fn needs_multipath() -> Result<()> {
+    let enabled = std::fs::read_to_string("/proc/sys/net/mptcp/enabled").unwrap_or_default();
+    if enabled.trim() == "1" { Ok(()) } else { skip("this kernel has no Multipath TCP, or it is switched off") }
 }

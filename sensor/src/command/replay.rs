@@ -150,7 +150,7 @@ impl Reader<'_> {
             for file in files {
                 self.file(file, &mut stream)?;
             }
-            matches(stream, parameters.span_ms(), hold, &mut |lines, found| writer.alert(lines, found))?;
+            matches(stream, parameters.span_ms(), hold, |lines, found| writer.alert(lines, found))?;
         }
         Ok(())
     }

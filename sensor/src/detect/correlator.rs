@@ -69,7 +69,7 @@ pub enum Outcome<P> {
     Irrelevant,
     /// It is a stage without `host.id` or without the process's id; nothing changed.
     NoKey,
-    /// A connection that was known already, or that an execution has taken or passed over; nothing changed.
+    /// A connection that was known already, or that a match has taken or passed over; nothing changed.
     Duplicate,
     /// A connection; it waits for an execution.
     Pending,
@@ -147,7 +147,7 @@ impl<P> Correlator<P> {
         self.parameters = parameters;
     }
 
-    /// Whether [`Correlator::push`] would find a connection known: it waits, or an execution has taken or passed it over.
+    /// Whether [`Correlator::push`] would find a connection known: it waits, or a match has taken or passed it over.
     /// `at` is the connection's own time ([`Moment::on_boot_clock`]), `arm` its `sensor.arm`.
     #[must_use]
     pub fn holds(&self, key: &Key, at: &Moment, arm: u64) -> bool {

@@ -230,7 +230,7 @@ pub fn default_excluded() -> [IpNet; 4] {
 /// The names that the kernel side must let through so that no rule misses anything.
 #[must_use]
 pub const fn kernel_names() -> Names {
-    Names { connecting: table(&CONNECTING), executed: table(&SHELLS), parent: Name::new(SOCAT) }
+    Names::new(table(&CONNECTING), table(&SHELLS), Name::new(SOCAT))
 }
 
 const fn table(names: &[&str]) -> [Name; MAX_NAMES] {

@@ -5,7 +5,7 @@
 //! of the same millisecond comes before an execution, on the clock of one boot the nanosecond decides. Records of a live
 //! run come through two ring buffers, so that a connection may arrive behind an execution that happened after it.
 //! Therefore a few connections are kept in the order in which they happened, and the time of the last execution that
-//! took one: what happened before that is gone for good.
+//! matched: what happened before that is gone for good.
 
 use super::moment::Moment;
 use std::collections::VecDeque;
@@ -41,7 +41,7 @@ pub enum Taken<P> {
 pub struct Process<P> {
     /// Oldest first.
     waiting: VecDeque<Waiting<P>>,
-    /// The last time that a connection was taken.
+    /// The last match.
     taken: Option<Taking>,
 }
 
@@ -59,7 +59,7 @@ impl<P> Default for Process<P> {
 }
 
 impl<P> Process<P> {
-    /// Whether a connection is waiting, or has been taken or passed over: whether [`Process::connect`] would refuse it.
+    /// Whether a connection is waiting, or was taken or passed over by a match: whether [`Process::connect`] would refuse it.
     #[must_use]
     pub fn knows(&self, at: &Moment, arm: Option<u64>) -> bool {
         // An arm is unique within one run of the sensor only; together with its time it is unique.
@@ -99,10 +99,14 @@ impl<P> Process<P> {
     pub fn execute(&mut self, at: &Moment, span_ms: u64) -> Taken<P> {
         let older = self.waiting.iter().rev().skip_while(|one| at.is_before(&one.at)).count();
         let Some(connection) = self.waiting.drain(..older).next_back() else { return Taken::Nothing };
+        let elapsed = connection.at.millis_until(at);
+        if elapsed > span_ms {
+            // It is too old for any later execution as well, so nothing need be remembered of it.
+            return Taken::TooOld(connection, elapsed);
+        }
         if self.taken.as_ref().is_none_or(|last| last.exec.is_before(at)) {
             self.taken = Some(Taking { exec: *at, connection: connection.at, arm: connection.arm });
         }
-        let elapsed = connection.at.millis_until(at);
-        if elapsed > span_ms { Taken::TooOld(connection, elapsed) } else { Taken::Match(connection, elapsed) }
+        Taken::Match(connection, elapsed)
     }
 }

@@ -118,13 +118,13 @@ fn of_one_process(mut events: Vec<Event>) -> Vec<Pair> {
                 _ => Some(one),
             });
             if let Some(latest) = latest {
+                waiting.retain(|one| !before.contains(one));
                 if elapsed(latest, &event) <= 5000 {
                     pairs.push((latest.id.clone(), event.id.clone()));
-                }
-                waiting.retain(|one| !before.contains(one));
-                gone.extend(before);
-                if last_taker.as_ref().is_none_or(|taker| self::before(taker, &event)) {
-                    last_taker = Some(event.clone());
+                    if last_taker.as_ref().is_none_or(|taker| self::before(taker, &event)) {
+                        last_taker = Some(event.clone());
+                    }
+                    gone.extend(before);
                 }
             }
         }

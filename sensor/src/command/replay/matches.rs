@@ -30,7 +30,7 @@ pub fn matches(
     stream: Stream<'_>,
     span_ms: u64,
     hold: usize,
-    give: &mut dyn FnMut(&Store, &[Found]) -> Result<(), Stop>,
+    mut give: impl FnMut(&Store, &[Found]) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let (steps, lines) = stream.steps().map_err(Stop::Spill)?;
     let mut matches = judge(steps, span_ms, hold).and_then(Sorter::sorted).map_err(Stop::Spill)?;

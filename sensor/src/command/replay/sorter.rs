@@ -69,13 +69,13 @@ impl<const SIZE: usize> Sorter<SIZE> {
     /// # Errors
     /// When the temporary file cannot be written or read.
     pub fn sorted(mut self) -> io::Result<Sorted<SIZE>> {
-        let Some(_) = self.spilled else {
+        if self.spilled.is_none() {
             self.held.sort_unstable();
             return Ok(Sorted { held: self.held.into_iter(), heads: BinaryHeap::new() });
-        };
+        }
         self.spill()?;
         let mut heads = BinaryHeap::new();
-        for Spilled { file, runs } in self.spilled {
+        if let Some(Spilled { file, runs }) = self.spilled {
             for Range { start, end } in runs {
                 let part = At { file: Arc::clone(&file), next: start }.take(end - start);
                 let mut run = Run(BufReader::with_capacity(READ, part));

@@ -30,9 +30,15 @@ impl Name {
         head.copy_from_slice(text);
         let name = Self::from_comm(bytes);
         // A zero inside would cut the name to another one.
-        let [first, second] = name.0;
-        let significant = 16 - (((second as u128) << 64 | first as u128).leading_zeros() / 8) as usize;
-        if significant == text.len() { name } else { Self::NEVER }
+        if name.len() == text.len() { name } else { Self::NEVER }
+    }
+
+    /// Bytes in front of the first zero.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether a name is empty")]
+    pub const fn len(self) -> usize {
+        let [first, second] = self.0;
+        16 - (((second as u128) << 64 | first as u128).leading_zeros() / 8) as usize
     }
 
     /// The name held by a comm-like field. What stands behind the first zero is dropped: kernels up to 5.10 leave there
@@ -109,6 +115,7 @@ mod tests {
         for length in 1..=Name::MAX {
             assert_eq!(Name::from_comm(comm(&text.as_bytes()[..length])), Name::new(&text[..length]));
             assert_ne!(Name::new(&text[..length]), Name::NEVER);
+            assert_eq!(Name::new(&text[..length]).len(), length);
             if length > 1 {
                 assert_ne!(Name::new(&text[..length]), Name::new(&text[..length - 1]));
             }

@@ -24,12 +24,19 @@ pub struct Names {
     pub executed: [Name; MAX_NAMES],
     /// The program of which every execution is reported, since its arguments decide about its children.
     pub parent: Name,
+    /// Bytes of that name: told apart from nearly every other without reading any of it.
+    pub parent_len: u64,
 }
 
 impl Names {
     /// Matches nothing.
-    pub const NONE: Self =
-        Self { connecting: [Name::NEVER; MAX_NAMES], executed: [Name::NEVER; MAX_NAMES], parent: Name::NEVER };
+    pub const NONE: Self = Self::new([Name::NEVER; MAX_NAMES], [Name::NEVER; MAX_NAMES], Name::NEVER);
+
+    /// The names in one structure; see its fields.
+    #[must_use]
+    pub const fn new(connecting: [Name; MAX_NAMES], executed: [Name; MAX_NAMES], parent: Name) -> Self {
+        Self { connecting, executed, parent, parent_len: parent.len() as u64 }
+    }
 }
 
 /// One complete set of settings.

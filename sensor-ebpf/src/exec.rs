@@ -9,7 +9,7 @@
 use crate::argv::{self, bounded};
 use crate::arm::{is_under_pressure, last_armed};
 use crate::emit::count;
-use crate::filter::{comm, file_name, is_executed, is_parent, settings};
+use crate::filter::{comm, file_name, is_executed, is_parent, is_parent_file, settings};
 use crate::kernel::{Access, Kptr, Probed, Typed, offset};
 use crate::lineage;
 use crate::maps::{EXEC_SPACE, EXECUTIONS, PENDING};
@@ -53,8 +53,8 @@ fn exec_raw(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn executed<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bprm: Kptr<A>) {
     let Some(name) = comm(task) else { return lost(ctx) };
-    let exe = bprm.follow(offset!(binprm_file)).and_then(file_name);
-    let parent = is_parent(name) || exe.is_some_and(is_parent);
+    let file = bprm.follow(offset!(binprm_file));
+    let parent = is_parent(name) || file.is_some_and(is_parent_file);
     let last = last_armed();
     if !parent && last == 0 {
         return;
@@ -66,7 +66,7 @@ fn executed<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bpr
         return;
     }
     count(Counter::ExecSeen);
-    if !parent && !is_executed(name) && !exe.is_some_and(is_executed) {
+    if !parent && !is_executed(name) && !file.and_then(file_name).is_some_and(is_executed) {
         return count(Counter::ExecName);
     }
     let (Some(tgid), Some(start_ns)) = (task.read::<u32>(offset!(task_tgid)), start_of(task)) else {

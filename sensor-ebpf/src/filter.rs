@@ -58,6 +58,18 @@ pub(crate) fn comm<A: Access>(task: Kptr<A>) -> Option<Name> {
     Some(Name::from_words([task.read(comm)?, task.read(comm + 8)?]))
 }
 
+/// Whether an opened file has the name of the program of which every execution is reported.
+#[inline(always)]
+pub(crate) fn is_parent_file<A: Access>(file: Kptr<A>) -> bool {
+    let Some(len) = file.follow(offset!(file_dentry)).and_then(|dentry| dentry.read::<u32>(offset!(dentry_name_len)))
+    else {
+        return false;
+    };
+    // SAFETY: a static of this object is always readable.
+    u64::from(len) == unsafe { core::ptr::read_volatile(&raw const NAMES.parent_len) }
+        && file_name(file).is_some_and(is_parent)
+}
+
 /// Last component of the path of an opened file; `None` if it is too long for a name, or cannot be read.
 #[inline(always)]
 pub(crate) fn file_name<A: Access>(file: Kptr<A>) -> Option<Name> {

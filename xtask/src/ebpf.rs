@@ -48,7 +48,7 @@ pub(crate) fn check(root: &Path, arch: &str) -> Result<()> {
 
 /// Compiles `sensor-ebpf` of the workspace at `root`, strips the result and returns its path in `target_dir`.
 pub(crate) fn compile(root: &Path, target_dir: &Path, arch: &str) -> Result<PathBuf> {
-    let toolchain = toolchain::find().with_context(|| format!("no Rust compiler for {TARGET} found: {ADVICE}"))?;
+    let toolchain = toolchain()?;
     let (linker, linker_version) = toolchain::linker()
         .with_context(|| format!("no bpf-linker {} or newer found: {ADVICE}", toolchain::LINKER_VERSION))?;
     let mut strip = toolchain::stripper().with_context(|| format!("no llvm-strip found: {ADVICE}"))?;
@@ -57,15 +57,9 @@ pub(crate) fn compile(root: &Path, target_dir: &Path, arch: &str) -> Result<Path
         Core::Source => "core library from source",
     };
     println!("{}, Rust {}, {core}; bpf-linker {linker_version}", toolchain.rustc.display(), toolchain.version);
-    // The crates must be there before their directories can be named.
-    shell::run(cargo(&toolchain, root).args(["fetch", "--locked", "--quiet", "--target", TARGET]))?;
-    let mut build = cargo(&toolchain, root);
-    build.args(["build", "--locked", "--release", "--package", PACKAGE, "--target", TARGET, "--target-dir"]);
-    build.arg(target_dir);
-    if toolchain.core == Core::Source {
-        build.arg("-Zbuild-std=core");
-    }
-    build.env("CARGO_ENCODED_RUSTFLAGS", flags(root, &toolchain, arch)?);
+    let mut build = isolated(&toolchain.cargo, &toolchain, root);
+    build.arg("build");
+    select(&mut build, &toolchain, root, target_dir, arch)?;
     // As a setting of Cargo, not a flag, so that the place of the linker is no part of the names of symbols.
     build.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
     shell::run(&mut build)?;
@@ -76,9 +70,36 @@ pub(crate) fn compile(root: &Path, target_dir: &Path, arch: &str) -> Result<Path
     Ok(object)
 }
 
-/// The toolchain's Cargo without what the caller's environment says of compilers, flags and profiles.
-fn cargo(toolchain: &Toolchain, root: &Path) -> Command {
-    let mut command = Command::new(&toolchain.cargo);
+/// Lints the eBPF programs with the Clippy of the compiler that they are built with, a warning being an error.
+pub(crate) fn clippy(root: &Path, arch: &str) -> Result<()> {
+    let toolchain = toolchain()?;
+    // Asked for through Cargo, it would be the first in PATH, which may be another compiler's.
+    let mut command = isolated(&toolchain.clippy(), &toolchain, root);
+    command.arg("clippy").env("CARGO", &toolchain.cargo);
+    select(&mut command, &toolchain, root, &root.join("target/ebpf"), arch)?;
+    shell::run(command.args(["--", "-D", "warnings"]))
+}
+
+fn toolchain() -> Result<Toolchain> {
+    toolchain::find().with_context(|| format!("no Rust compiler for {TARGET} found: {ADVICE}"))
+}
+
+/// Gives a command of Cargo what to work on, and with which flags.
+fn select(command: &mut Command, toolchain: &Toolchain, root: &Path, target_dir: &Path, arch: &str) -> Result<()> {
+    // The crates must be there before their directories can be named.
+    let mut fetch = isolated(&toolchain.cargo, toolchain, root);
+    shell::run(fetch.args(["fetch", "--locked", "--quiet", "--target", TARGET]))?;
+    command.args(["--locked", "--release", "--package", PACKAGE, "--target", TARGET, "--target-dir"]).arg(target_dir);
+    if toolchain.core == Core::Source {
+        command.arg("-Zbuild-std=core");
+    }
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags(root, toolchain, arch)?);
+    Ok(())
+}
+
+/// A program of the toolchain without what the caller's environment says of compilers, flags and profiles.
+fn isolated(program: &Path, toolchain: &Toolchain, root: &Path) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(root);
     for (name, _) in std::env::vars_os() {
         if changes_the_build(&name) {

@@ -15,6 +15,9 @@ use std::process::Command;
 const COMPILERS: [&[&str]; 2] =
     [&["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"], &["rustc", "cargo", "libstd-rust-dev-bpf"]];
 
+/// Packages with the Clippy of those compilers.
+const CLIPPIES: [&str; 2] = ["rust-web-clippy", "rust-clippy"];
+
 /// LLVM with what `bpf-linker` is linked against. Debian's compilers and rustup's 1.95 write bitcode of this version.
 const LLVM: [&str; 6] = ["llvm-22", "llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev", "g++"];
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
@@ -66,6 +69,19 @@ pub(crate) fn for_building() -> Result<()> {
         apt::install(&["llvm-22"])?;
     }
     Ok(())
+}
+
+/// Installs the Clippy of the compiler that builds the eBPF programs.
+pub(crate) fn for_linting() -> Result<()> {
+    let toolchain = toolchain::find().context("no Rust compiler for BPF")?;
+    if shell::is_program(&toolchain.clippy()) {
+        return Ok(());
+    }
+    let version = Some(toolchain.version);
+    let same = |package: &&str| apt::candidate(package).and_then(|candidate| toolchain::version(&candidate)) == version;
+    let package = CLIPPIES.into_iter().find(same).filter(|_| apt::is_debian());
+    let package = package.with_context(|| format!("{} is missing: install it", toolchain.clippy().display()))?;
+    apt::install(&[package])
 }
 
 /// Installs what the end-to-end tests run, as far as it can be had; a test whose program is missing says so itself.

@@ -35,6 +35,13 @@ pub(crate) struct Toolchain {
     pub(crate) version: Version,
 }
 
+impl Toolchain {
+    /// Where its Clippy is, if it has one.
+    pub(crate) fn clippy(&self) -> PathBuf {
+        self.cargo.with_file_name("cargo-clippy")
+    }
+}
+
 /// Major, minor and patch level; what may follow is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);

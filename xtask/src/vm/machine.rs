@@ -1,0 +1,225 @@
+//! A virtual machine: QEMU with a kernel and an initramfs, whose serial console is read line by line.
+//!
+//! That QEMU ends is no sign of success, since it does so after a panic too: what the guest has said decides. A guest that
+//! says nothing for a while, or goes on for too long, is ended.
+
+use crate::shell;
+use anyhow::{Context, Result};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+/// The ways in which a processor is emulated or lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accelerator {
+    /// The host's own processor.
+    Kvm,
+    /// Translation; works everywhere, many times slower.
+    Tcg,
+}
+
+/// What QEMU needs to know of a processor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Processor {
+    /// The program that emulates it.
+    pub(crate) program: &'static str,
+    /// Options that choose the machine.
+    pub(crate) options: &'static [&'static str],
+    /// The kernel's name of the first serial port.
+    pub(crate) console: &'static str,
+    /// As Rust calls it.
+    pub(crate) arch: &'static str,
+}
+
+/// Processors that a guest can have.
+pub(crate) const X86_64: Processor = Processor {
+    program: "qemu-system-x86_64",
+    options: &["-cpu", "max"],
+    console: "ttyS0",
+    arch: "x86_64",
+};
+
+/// What a guest is given.
+pub(crate) struct Guest<'a> {
+    pub(crate) processor: Processor,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) kernel: &'a Path,
+    pub(crate) initramfs: &'a Path,
+    pub(crate) memory_mib: u32,
+    pub(crate) cpus: u32,
+}
+
+/// How long a guest may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// From the start to the end.
+    pub(crate) total: Duration,
+    /// From one line on the console to the next.
+    pub(crate) silence: Duration,
+}
+
+/// How a machine's run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// QEMU ended by itself, with a good exit status.
+    Off,
+    /// QEMU failed, with what it said.
+    Failed(String),
+    /// Nothing was said for so long.
+    Silent(Duration),
+    /// It was not at its end after so long.
+    TooLong(Duration),
+}
+
+/// Parameters of the kernel: whatever is wrong with it ends the machine at once.
+const PARAMETERS: &str = "quiet panic=-1 oops=panic softlockup_panic=1 hung_task_panic=1";
+
+/// Longest line that is read whole; a longer one is taken in parts.
+const LINE: u64 = 1 << 20;
+
+impl Guest<'_> {
+    fn command(&self) -> Command {
+        let Self { processor, accelerator, kernel, initramfs, memory_mib, cpus } = self;
+        let mut command = Command::new(processor.program);
+        command.args(processor.options).args(["-accel", accelerator.option()]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"]);
+        command.args(["-m", &memory_mib.to_string(), "-smp", &cpus.to_string()]);
+        command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
+        command.args(["-append", &format!("console={} {PARAMETERS}", processor.console)]);
+        command
+    }
+
+    /// Runs the machine to its end and hands over each line of its console as it comes.
+    pub(crate) fn run(&self, limits: Limits, each: impl FnMut(&str)) -> Result<Ended> {
+        run(&mut self.command(), limits, each)
+    }
+}
+
+impl Accelerator {
+    fn option(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg,thread=multi",
+        }
+    }
+
+    /// The host's own processor if QEMU can really use it: that its device is there says little.
+    pub(crate) fn best(processor: Processor) -> Self {
+        if processor.arch != std::env::consts::ARCH || !Path::new("/dev/kvm").exists() {
+            return Self::Tcg;
+        }
+        let mut command = Command::new(processor.program);
+        command.args(processor.options).args(["-accel", Self::Kvm.option(), "-S", "-display", "none"]);
+        command.args(["-nodefaults", "-no-user-config", "-monitor", "stdio"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        // The machine is set up, does not start, and is told at once to end.
+        let works = command.spawn().and_then(|mut child| {
+            if let Some(mut monitor) = child.stdin.take() {
+                // One that has failed by now does not listen.
+                let _ = monitor.write_all(b"quit\n");
+            }
+            child.wait()
+        });
+        if works.is_ok_and(|status| status.success()) { Self::Kvm } else { Self::Tcg }
+    }
+}
+
+/// A child that does not outlive this.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Both fail only if it has ended and was waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn run(command: &mut Command, limits: Limits, mut each: impl FnMut(&str)) -> Result<Ended> {
+    let text = shell::describe(command);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Killed(command.spawn().with_context(|| format!("cannot run `{text}`"))?);
+    let console = child.0.stdout.take().context("no console")?;
+    let mut errors = child.0.stderr.take().context("no standard error")?;
+    let (sender, lines) = sync_channel(1024);
+    // Both threads end with QEMU, which closes their pipes.
+    std::thread::spawn(move || {
+        let mut console = BufReader::new(console);
+        loop {
+            let mut line = Vec::new();
+            match console.by_ref().take(LINE).read_until(b'\n', &mut line) {
+                Ok(1..) if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_ok() => {}
+                _ => break,
+            }
+        }
+    });
+    let errors = std::thread::spawn(move || {
+        let mut text = String::new();
+        // What cannot be read is not told.
+        let _ = errors.read_to_string(&mut text);
+        text
+    });
+    if let Some(ended) = read(&lines, limits, &mut each) {
+        return Ok(ended);
+    }
+    let status = child.0.wait().with_context(|| format!("`{text}`"))?;
+    let said = errors.join().unwrap_or_default();
+    Ok(if status.success() { Ended::Off } else { Ended::Failed(format!("`{text}` failed: {status}\n{said}")) })
+}
+
+/// Hands over lines until there are no more; tells why if that takes too long.
+fn read(lines: &Receiver<String>, limits: Limits, each: &mut impl FnMut(&str)) -> Option<Ended> {
+    let start = Instant::now();
+    loop {
+        let left = limits.total.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return Some(Ended::TooLong(limits.total));
+        }
+        match lines.recv_timeout(limits.silence.min(left)) {
+            Ok(line) => each(&line),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) if left < limits.silence => {}
+            Err(RecvTimeoutError::Timeout) => return Some(Ended::Silent(limits.silence)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, total_ms: u64, silence_ms: u64) -> (Ended, Vec<String>) {
+        let limits =
+            Limits { total: Duration::from_millis(total_ms), silence: Duration::from_millis(silence_ms) };
+        let mut lines = Vec::new();
+        let ended = run(Command::new("sh").args(["-c", script]), limits, |line| lines.push(line.to_owned())).unwrap();
+        (ended, lines)
+    }
+
+    #[test]
+    fn lines_come_whole_and_the_end_is_told() {
+        let (ended, lines) = shell("printf 'one\\r\\ntwo\\nthree'", 20_000, 20_000);
+        assert_eq!((ended, lines), (Ended::Off, ["one", "two", "three"].map(str::to_owned).to_vec()));
+        let (ended, _) = shell("echo reason >&2; exit 3", 20_000, 20_000);
+        assert!(matches!(&ended, Ended::Failed(text) if text.contains("reason") && text.contains('3')), "{ended:?}");
+    }
+
+    #[test]
+    fn silence_and_length_end_it() {
+        let start = Instant::now();
+        let (ended, lines) = shell("echo hello; exec sleep 60", 60_000, 300);
+        assert_eq!((ended, lines.len()), (Ended::Silent(Duration::from_millis(300)), 1));
+        let (ended, _) = shell("while :; do echo again; sleep 0.05; done", 1000, 60_000);
+        assert_eq!(ended, Ended::TooLong(Duration::from_secs(1)));
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let limits = Limits { total: Duration::from_secs(1), silence: Duration::from_secs(1) };
+        let error = run(&mut Command::new("qemu-system-none"), limits, |_| {}).unwrap_err();
+        assert!(format!("{error:#}").contains("qemu-system-none"));
+    }
+}

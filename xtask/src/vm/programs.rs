@@ -1,0 +1,33 @@
+//! The programs that a guest runs, linked statically, since its initramfs has no libraries.
+
+use crate::{ebpf, shell};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// Where the programs lie.
+pub(crate) struct Programs {
+    /// The guest's first process.
+    pub(crate) guest: PathBuf,
+    /// The end-to-end tests.
+    pub(crate) suite: PathBuf,
+    /// The sensor.
+    pub(crate) sensor: PathBuf,
+}
+
+/// Builds them for a processor, named as Cargo does, with a profile and a target directory of their own.
+pub(crate) fn build(root: &Path, arch: &str) -> Result<Programs> {
+    ebpf::build(root, arch, false)?;
+    let target = format!("{arch}-unknown-linux-gnu");
+    let directory = root.join("target/vm/build");
+    let mut command = shell::cargo(root);
+    command.args(["build", "--profile", "guest", "--target", &target, "--package", "sensor"]);
+    command.args(["--package", "sensor-tests", "--target-dir"]).arg(&directory);
+    // With --target these flags are not those of build scripts, which stay as they are.
+    command.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    shell::run(&mut command)?;
+    let built = |name: &str| {
+        let path = directory.join(&target).join("guest").join(name);
+        path.is_file().then_some(path).with_context(|| format!("no program {name} was built"))
+    };
+    Ok(Programs { guest: built("sensor-guest")?, suite: built("sensor-tests")?, sensor: built("sensor")? })
+}

@@ -46,6 +46,9 @@ struct Options {
     /// Tests at a time
     #[arg(long, default_value_t = 8, value_name = "N")]
     jobs: usize,
+    /// Print each line as a JSON object
+    #[arg(long)]
+    json: bool,
     /// Part of a name, tag:NAME or not:NAME; a test must fit all
     filter: Vec<String>,
 }
@@ -76,7 +79,7 @@ fn main() -> Result<ExitCode> {
     if hooks.is_empty() {
         hooks.push(String::new());
     }
-    let plan = suite::Plan { binary, hooks, jobs: options.jobs.max(1), no_skip: options.no_skip, filter };
+    let plan = suite::Plan { binary, hooks, jobs: options.jobs.max(1), no_skip: options.no_skip, filter, json: options.json };
     let success = suite::run(&plan, &directory)?;
     Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

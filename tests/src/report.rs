@@ -1,7 +1,10 @@
-//! What the suite prints: one line a test, details below a failed one, and the sums alone on the last line.
+//! What the suite prints: one line a test, details below a failed one, and the sums alone on the last line. With `--json`
+//! every line is an object instead, with the same content.
 
 #![expect(clippy::print_stdout, reason = "the results are this program's output")]
 
+use crate::sensor::Hooks;
+use serde_json::json;
 use std::time::Duration;
 
 /// How a test ended.
@@ -16,29 +19,59 @@ pub(crate) enum Outcome {
 }
 
 /// The sums of a run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Sums {
+    json: bool,
     passed: usize,
     failed: usize,
     skipped: usize,
 }
 
 impl Sums {
+    /// None so far.
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json, passed: 0, failed: 0, skipped: 0 }
+    }
+
+    /// Prints what the sensor of a run has attached.
+    pub(crate) fn hooks(&self, run: &str, hooks: &Hooks) {
+        let Hooks { connect, accept } = hooks;
+        if self.json {
+            println!("{}", json!({"hooks": {"connect": connect, "accept": accept}}));
+        } else {
+            println!("hooks   connect={connect}, accept={accept}{run}");
+        }
+    }
+
     /// Prints and counts a result.
-    pub(crate) fn add(&mut self, name: &str, took: Duration, outcome: &Outcome) {
+    pub(crate) fn add(&mut self, name: &str, run: &str, took: Duration, outcome: &Outcome) {
         let seconds = took.as_secs_f64();
-        match outcome {
+        let (word, details) = match outcome {
             Outcome::Passed => {
                 self.passed += 1;
-                println!("ok      {name} ({seconds:.2} s)");
+                ("passed", "")
             }
             Outcome::Skipped(reason) => {
                 self.skipped += 1;
-                println!("skipped {name}: {reason}");
+                ("skipped", reason.as_str())
             }
             Outcome::Failed(details) => {
                 self.failed += 1;
-                println!("FAILED  {name} ({seconds:.2} s)");
+                ("failed", details.as_str())
+            }
+        };
+        if self.json {
+            println!(
+                "{}",
+                json!({"test": {"name": name, "outcome": word, "seconds": seconds, "details": details}})
+            );
+            return;
+        }
+        match outcome {
+            Outcome::Passed => println!("ok      {name}{run} ({seconds:.2} s)"),
+            Outcome::Skipped(reason) => println!("skipped {name}{run}: {reason}"),
+            Outcome::Failed(details) => {
+                println!("FAILED  {name}{run} ({seconds:.2} s)");
                 for line in details.lines() {
                     println!("        {line}");
                 }
@@ -48,8 +81,12 @@ impl Sums {
 
     /// Prints the last line; whether the run counts as a success.
     pub(crate) fn finish(self, skips_allowed: bool) -> bool {
-        let Self { passed, failed, skipped } = self;
-        println!("{passed} passed, {failed} failed, {skipped} skipped");
+        let Self { json, passed, failed, skipped } = self;
+        if json {
+            println!("{}", json!({"sums": {"passed": passed, "failed": failed, "skipped": skipped}}));
+        } else {
+            println!("{passed} passed, {failed} failed, {skipped} skipped");
+        }
         failed == 0 && passed > 0 && (skips_allowed || skipped == 0)
     }
 }

@@ -5,6 +5,7 @@ use crate::lab::{Lab, Setting};
 use crate::report::{Outcome, Sums};
 use crate::sensor::Sensor;
 use crate::skip::Skip;
+use crate::supervise::PROGRAM;
 use anyhow::{Context, Result};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) no_skip: bool,
     /// Which tests.
     pub(crate) filter: Filter,
+    /// Whether results are printed as JSON.
+    pub(crate) json: bool,
 }
 
 /// Which tests to run: those whose name holds the text, or that have (`tag:NAME`) or do not have (`not:NAME`) a tag.
@@ -43,13 +46,12 @@ impl Filter {
 
 /// Runs everything; whether it was a success.
 pub(crate) fn run(plan: &Plan, directory: &Path) -> Result<bool> {
-    // Actors are hard links to it, so it has to be on the same file system.
-    let program = directory.join("sensor-tests");
-    std::fs::copy(std::env::current_exe()?, &program)?;
+    // Actors are hard links to it, which is why it is on the same file system.
+    let program = directory.join(PROGRAM);
     // A copy, which other users can execute, and which stays the same while somebody builds a new one.
     let binary = directory.join("sensor");
     std::fs::copy(&plan.binary, &binary).context("the sensor")?;
-    let mut sums = Sums::default();
+    let mut sums = Sums::new(plan.json);
     for (number, hooks) in plan.hooks.iter().enumerate() {
         let place = directory.join(format!("run-{number}"));
         std::fs::create_dir(&place)?;
@@ -79,7 +81,9 @@ impl Run<'_> {
         let (alone, together): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|(_, case)| case.has(Tag::Alone));
         let sensor = if together.iter().any(|(_, case)| !case.has(Tag::Own)) {
             let sensor = Sensor::start(self.setting.binary, &self.setting.directory.join("sensor"), self.setting.hooks);
-            Some(Arc::new(sensor.context("the sensor that the tests share")?))
+            let sensor = sensor.context("the sensor that the tests share")?;
+            sums.hooks(&self.label, sensor.hooks());
+            Some(Arc::new(sensor))
         } else {
             None
         };
@@ -129,8 +133,7 @@ impl Run<'_> {
     }
 
     fn add(&self, sums: &Mutex<&mut Sums>, name: &str, took: Duration, outcome: &Outcome) {
-        let name = format!("{name}{}", self.label);
-        sums.lock().unwrap_or_else(PoisonError::into_inner).add(&name, took, outcome);
+        sums.lock().unwrap_or_else(PoisonError::into_inner).add(name, &self.label, took, outcome);
     }
 }
 

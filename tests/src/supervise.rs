@@ -12,12 +12,15 @@ use std::process::{Command, ExitCode};
 /// The variable that tells the suite its directory.
 const VARIABLE: &str = "SENSOR_TESTS_DIRECTORY";
 
+/// Name of the suite's program in its directory.
+pub(crate) const PROGRAM: &str = "sensor-tests";
+
 /// The suite's directory, if this is the suite.
 pub(crate) fn directory() -> Option<PathBuf> {
     std::env::var_os(VARIABLE).map(PathBuf::from)
 }
 
-/// Runs the suite, which is this program again, and cleans up behind it.
+/// Runs the suite, which is a copy of this program, and cleans up behind it.
 pub(crate) fn run() -> Result<ExitCode> {
     let directory = tempfile::Builder::new().prefix("sensor-tests-").tempdir().context("temporary directory")?;
     // Tests also run the sensor and programs as other users.
@@ -26,7 +29,10 @@ pub(crate) fn run() -> Result<ExitCode> {
     let signals = block_signals()?;
     // What the suite leaves behind when it is killed comes here.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let mut command = Command::new(std::env::current_exe()?);
+    // A copy: its name is known to the tests, and it stays the same while somebody builds a new one.
+    let program = path.join(PROGRAM);
+    std::fs::copy(std::env::current_exe()?, &program).context("the suite")?;
+    let mut command = Command::new(program);
     command.args(std::env::args_os().skip(1)).env(VARIABLE, &path);
     ends_with_parent(&mut command, Some(signals));
     let suite = command.spawn().context("cannot start the suite")?;

@@ -5,6 +5,7 @@ use crate::expect::Expect;
 use crate::lab::Lab;
 use crate::player::Player;
 use crate::skip::skip;
+pub(super) use crate::supervise::PROGRAM as SUITE;
 use anyhow::Result;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,9 +32,6 @@ impl Shell {
 
 /// The arguments of [`Shell`].
 pub(super) const SHELL: &[&str] = &["bash", "-i"];
-
-/// Name of the suite's own program, the parent of all players.
-pub(super) const SUITE: &str = "sensor-tests";
 
 /// A bash that takes the steps and then executes `bash -i`.
 pub(super) fn shell_after(lab: &Lab, steps: Vec<Step>) -> Result<Shell> {

@@ -1,5 +1,6 @@
 //! The installed shells and socat, in the spellings that reverse shells have.
 
+use super::scene::SUITE;
 use super::{Case, Tag, tagged};
 use crate::expect::Expect;
 use crate::lab::{Lab, parent_of, which};
@@ -80,7 +81,7 @@ fn reverse(lab: &Lab, shell: &str, address: IpAddr, script: &str, args: &[&str])
     let pid = lab.process(args)?;
     let alert = alert(pid, args)?.egress(near, far.address);
     lab.expect(&[if pid == process.pid() {
-        alert.parent(std::process::id(), "sensor-tests")
+        alert.parent(std::process::id(), SUITE)
     } else {
         let name = installed(shell)?;
         alert.parent(process.pid(), &name.file_name().unwrap_or_default().to_string_lossy())

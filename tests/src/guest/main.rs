@@ -1,0 +1,56 @@
+//! The first process of a virtual machine in which the sensor is tested.
+//!
+//! The machine has nothing but an initramfs with this program, the suite, the sensor and a plan. In this order: mounts what
+//! every system has, moves to a root of its own, brings the loopback device up, tells which kernel this is and what the
+//! sensor finds in its type information, tries the hooks that must be refused, runs the suite as often as the plan says,
+//! tells the end and switches the machine off. `xtask/src/vm` reads what is told, from the serial console.
+
+mod facts;
+mod fault;
+mod kernels;
+#[path = "../../../xtask/src/vm/protocol.rs"]
+mod protocol;
+mod refusal;
+mod suite;
+mod system;
+mod tell;
+
+use anyhow::{Context, Result};
+use protocol::{PLAN, Plan};
+use std::process::ExitCode;
+use tell::Told;
+
+fn main() -> ExitCode {
+    if std::process::id() != 1 {
+        tell::log("this program is the first process of a virtual machine; see `cargo xtask vm`");
+        return ExitCode::from(2);
+    }
+    let mut told = Told::default();
+    // Without the end being told the machine counts as failed, and what is logged here shows why.
+    if let Err(error) = perform(&mut told) {
+        tell::log(&format!("the guest failed: {error:#}"));
+    }
+    system::power_off();
+    // The kernel panics when its first process ends.
+    ExitCode::FAILURE
+}
+
+fn perform(told: &mut Told) -> Result<()> {
+    let plan = std::fs::read(PLAN).context(PLAN)?;
+    let plan: Plan = serde_json::from_slice(&plan).context(PLAN)?;
+    system::set_up()?;
+    facts::tell(told)?;
+    if let Some(fault) = plan.fault {
+        return fault::commit(fault, told);
+    }
+    for refusal in &plan.refusals {
+        refusal::try_out(refusal, told)?;
+    }
+    if !plan.runs.is_empty() {
+        kernels::unsupported(told)?;
+    }
+    for run in &plan.runs {
+        suite::run(run, told)?;
+    }
+    told.end()
+}

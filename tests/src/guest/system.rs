@@ -1,0 +1,98 @@
+//! What makes the machine a system: mounts, a root, a loopback device, a few files below /etc; and switching it off.
+
+use anyhow::{Context, Result};
+use rustix::mount::{MountFlags, mount, mount_move};
+use rustix::system::{RebootCommand, reboot, sethostname};
+use std::ffi::CString;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Directory that becomes the root.
+const NEW_ROOT: &str = "/root";
+/// Where the programs lie then.
+pub(crate) const SENSOR: &str = "/bin/sensor";
+pub(crate) const SUITE: &str = "/bin/sensor-tests";
+
+/// File systems, in the order in which they are mounted: type, place, options.
+const MOUNTS: [(&str, &str, &str); 6] = [
+    ("proc", "/proc", ""),
+    ("sysfs", "/sys", ""),
+    ("devtmpfs", "/dev", ""),
+    ("tracefs", "/sys/kernel/tracing", ""),
+    ("cgroup2", "/sys/fs/cgroup", ""),
+    ("bpf", "/sys/fs/bpf", ""),
+];
+
+/// Files that every system has: name, content.
+const FILES: [(&str, &str); 4] = [
+    ("/etc/passwd", "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"),
+    ("/etc/hostname", "guest\n"),
+    ("/etc/machine-id", "3a5fb1b7c1d24e5c9b0f0e6a77d1c0de\n"),
+    ("/etc/os-release", "ID=debian\nNAME=\"Guest\"\nVERSION_ID=\"1\"\n"),
+];
+
+/// Does all of it.
+pub(crate) fn set_up() -> Result<()> {
+    change_root().context("the root")?;
+    for (kind, place, options) in MOUNTS {
+        std::fs::create_dir_all(place)?;
+        mount_one(kind, place, options)?;
+    }
+    std::fs::create_dir_all("/etc")?;
+    std::fs::create_dir_all("/tmp")?;
+    std::fs::set_permissions("/tmp", Permissions::from_mode(0o1777))?;
+    for (name, content) in FILES {
+        std::fs::write(name, content).context(name)?;
+    }
+    sethostname(b"guest").context("host name")?;
+    loopback_up().context("loopback device")
+}
+
+fn mount_one(kind: &str, place: &str, options: &str) -> Result<()> {
+    let options = CString::new(options)?;
+    mount(kind, place, kind, MountFlags::empty(), Some(options.as_c_str()))
+        .with_context(|| format!("mounting {kind} at {place}"))
+}
+
+/// Moves to a file system of its own: the first one can be no container's old root (pivot_root(2)).
+fn change_root() -> Result<()> {
+    mount_one("tmpfs", NEW_ROOT, "mode=0755")?;
+    std::fs::create_dir_all(format!("{NEW_ROOT}/bin"))?;
+    for program in [SENSOR, SUITE] {
+        let name = Path::new(program).file_name().context("no name")?;
+        let packed = Path::new("/").join(name);
+        std::fs::copy(&packed, format!("{NEW_ROOT}{program}")).with_context(|| packed.display().to_string())?;
+        // It would stay in memory twice.
+        std::fs::remove_file(&packed)?;
+    }
+    std::env::set_current_dir(NEW_ROOT)?;
+    mount_move(".", "/").context("moving it")?;
+    rustix::process::chroot(".").context("chroot")?;
+    Ok(std::env::set_current_dir("/")?)
+}
+
+/// Brings the loopback device up, as in netdevice(7).
+fn loopback_up() -> Result<()> {
+    use rustix::net::{AddressFamily, SocketType, socket};
+    use std::os::fd::AsRawFd;
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    // SAFETY: a structure of bytes and integers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = libc::c_char::try_from(*from)?;
+    }
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP | libc::IFF_LOOPBACK | libc::IFF_RUNNING)?;
+    // SAFETY: the request reads this structure, and the kernel keeps no pointer to it.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    anyhow::ensure!(result == 0, "ioctl: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// Switches the machine off. Returns only if that fails.
+pub(crate) fn power_off() {
+    rustix::fs::sync();
+    if let Err(error) = reboot(RebootCommand::PowerOff) {
+        crate::tell::log(&format!("the machine cannot be switched off: {error}"));
+    }
+}

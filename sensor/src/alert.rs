@@ -10,13 +10,11 @@ pub mod text;
 use crate::detect::moment::Digest;
 use crate::detect::rule::{Attack, Rule, Severity, Threat};
 use crate::event::WallTime;
+use crate::event::ecs::ECS_VERSION;
 use crate::event::facts::{Facts, Field};
 use section::{Section, section};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-
-/// The version of ECS whose field names and types the documents keep to.
-pub const ECS_VERSION: &str = "8.17.0";
 
 /// What an alert is made from.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +72,9 @@ pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
             put(name, Value::Object(value));
         }
     }
-    put("related", Value::Object(related));
+    if !related.is_empty() {
+        put("related", Value::Object(related));
+    }
     put("observer", json!({"type": "sensor", "version": env!("CARGO_PKG_VERSION")}));
     let mut own = json!({
         "matched_rules": finding.rules().map(|rule| rule.id).collect::<Vec<_>>(),

@@ -51,7 +51,7 @@ impl Finding<'_> {
 #[must_use]
 pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
     let Finding { rule, connection, exec, elapsed_ms, assumed, .. } = *finding;
-    let created = rfc3339(created);
+    let created = created.to_string();
     let network = ["source", "destination", "network"].map(|name| (name, section(connection, name)));
     let process = ["process", "user", "host", "container"]
         .map(|name| (name, section(exec, name).or_else(|| section(connection, name).filter(|_| name != "process"))));
@@ -82,8 +82,16 @@ pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
         "elapsed_ms": elapsed_ms,
         "sequence": [connection, exec],
     });
-    if let (Some(own), false) = (own.as_object_mut(), assumed.is_empty()) {
-        own.insert("assumed".to_owned(), assumed.iter().map(|field| field.name()).collect());
+    if let Some(own) = own.as_object_mut() {
+        if !assumed.is_empty() {
+            own.insert("assumed".to_owned(), assumed.iter().map(|field| field.name()).collect());
+        }
+        // How it was seen, and what may be missing because of that.
+        for (document, name) in [(exec, "hooks"), (exec, "degraded"), (connection, "found_at_start")] {
+            if let Some(value) = document.get("sensor").and_then(|sensor| sensor.get(name)) {
+                own.insert(name.to_owned(), value.clone());
+            }
+        }
     }
     put("sensor", own);
     Value::Object(alert)
@@ -206,12 +214,6 @@ fn time(document: &Value) -> Option<Value> {
     let own = document.get("@timestamp").filter(|own| own.as_str().is_some_and(|text| text.contains('T')));
     own.cloned().or_else(|| {
         let millis = Facts::from_value(document).ok()?.time.0;
-        Some(json!(rfc3339(WallTime(millis.checked_mul(1_000_000)?))))
+        Some(json!(WallTime(millis.checked_mul(1_000_000)?).to_string()))
     })
-}
-
-fn rfc3339(WallTime(nanos): WallTime) -> String {
-    // Every i64 of nanoseconds lies within the range of jiff's timestamps; 1970 stands for what cannot be.
-    let timestamp = jiff::Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    format!("{timestamp:.9}")
 }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use sensor::command::exit::Exit;
-use sensor::command::{check, replay, run};
+use sensor::command::{check, explain, replay, run};
 use sensor::config::Config;
 use sensor::detect::rule::Parameters;
 use sensor::logging::{self, LogFormat, LogLevel};
@@ -33,6 +33,8 @@ enum Command {
     Run(run::Options),
     /// Apply the rules to recorded events.
     Replay(replay::Options),
+    /// Say what was missing where recorded events came near a match.
+    Explain(explain::Options),
     /// Check the configuration and print what is in effect.
     Check,
     /// Print the version.
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     match &cli.command {
         Command::Run(options) => run::run(options, config),
         Command::Replay(options) => with_rule(config, |parameters| replay::run(options, parameters)),
+        Command::Explain(options) => with_rule(config, |parameters| explain::run(options, parameters)),
         Command::Check => check::run(config, &mut io::stdout().lock(), &mut io::stderr().lock()),
         Command::Version => version(),
     }

@@ -252,7 +252,7 @@ fn an_output_that_takes_nothing_is_an_error() {
     let output = sensor(folder.path(), &["events"]).stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.starts_with("sensor replay: cannot write alerts: No space left on device"), "{said}");
+    assert!(said.starts_with("sensor replay: cannot write: No space left on device"), "{said}");
 }
 
 #[test]

@@ -79,7 +79,8 @@ fn main() -> Result<ExitCode> {
     if hooks.is_empty() {
         hooks.push(String::new());
     }
-    let plan = suite::Plan { binary, hooks, jobs: options.jobs.max(1), no_skip: options.no_skip, filter, json: options.json };
+    let plan =
+        suite::Plan { binary, hooks, jobs: options.jobs.max(1), no_skip: options.no_skip, filter, json: options.json };
     let success = suite::run(&plan, &directory)?;
     Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

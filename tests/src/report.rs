@@ -61,10 +61,7 @@ impl Sums {
             }
         };
         if self.json {
-            println!(
-                "{}",
-                json!({"test": {"name": name, "outcome": word, "seconds": seconds, "details": details}})
-            );
+            println!("{}", json!({"test": {"name": name, "outcome": word, "seconds": seconds, "details": details}}));
             return;
         }
         match outcome {

@@ -54,8 +54,9 @@ pub fn block(alert: &Value) -> String {
     format!("ALERT {severity} {score}: {name} ({id})\n{block}\n")
 }
 
-/// `bash (pid 4242, user root)`
-fn actor(exec: &Value) -> String {
+/// Who executed something: `bash (pid 4242, user root)`.
+#[must_use]
+pub fn actor(exec: &Value) -> String {
     let name = member(exec, &["process", "name"]).unwrap_or_else(|| "a process".to_owned());
     let pid = member(exec, &["process", "pid"]).map(|pid| format!("pid {pid}"));
     let user = member(exec, &["user", "name"]).or_else(|| member(exec, &["user", "id"]));
@@ -63,8 +64,9 @@ fn actor(exec: &Value) -> String {
     if details.is_empty() { name } else { format!("{name} ({})", details.join(", ")) }
 }
 
-/// `connected to 198.51.100.1:4444`
-fn deed(connection: &Value) -> String {
+/// What a connection's process did: `connected to 198.51.100.1:4444`.
+#[must_use]
+pub fn deed(connection: &Value) -> String {
     let source = end(connection, "source").unwrap_or_else(|| "an unknown address".to_owned());
     let destination = end(connection, "destination").unwrap_or_else(|| "an unknown address".to_owned());
     if accepted(connection) {
@@ -106,7 +108,9 @@ fn parent(alert: &Value) -> Option<String> {
     Some(format!("{name}{pid}{}", args.unwrap_or_default()))
 }
 
-fn command_line(document: &Value) -> Option<String> {
+/// What was executed, as one text of a bounded length.
+#[must_use]
+pub fn command_line(document: &Value) -> Option<String> {
     let process = section(document, "process")?;
     process.get("args").and_then(joined).or_else(|| process.get("command_line").and_then(shown))
 }

@@ -1,7 +1,7 @@
 //! What an actor does to its own process.
 
 use anyhow::{Context, Result, ensure};
-use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change, mount_move};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::thread::UnshareFlags;
 use std::ffi::CString;
@@ -106,7 +106,7 @@ pub(super) fn contain(directory: &Path) -> Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).context("propagation")?;
     mount_bind(directory, directory).context("root")?;
     std::env::set_current_dir(directory)?;
-    rustix::process::pivot_root(".", ".").context("pivot_root")?;
-    unmount(".", UnmountFlags::DETACH).context("old root")?;
-    Ok(std::env::set_current_dir("/")?)
+    // pivot_root(2) would do, but not where the root is the initial RAM disk.
+    mount_move(".", "/").context("moving the root")?;
+    change_root(Path::new("."))
 }

@@ -28,7 +28,9 @@ pub(crate) fn run(run: &Run, told: &mut Told) -> Result<()> {
     for line in BufReader::new(output).lines() {
         let line = line?;
         match serde_json::from_str(&line) {
-            Ok(Line::Hooks { connect, accept }) => told.tell(&Message::Hooks { run: run.name.clone(), connect, accept })?,
+            Ok(Line::Hooks { connect, accept }) => {
+                told.tell(&Message::Hooks { run: run.name.clone(), connect, accept })?;
+            }
             Ok(Line::Test { name, outcome, seconds, details }) => {
                 log(&format!("{}: {outcome} {name} ({seconds:.2} s)", run.name));
                 count += 1;

@@ -1,7 +1,7 @@
 //! The matches of a stream, in the order of their executions.
 
-use super::Stop;
 use super::bytes::{join, take};
+use super::input::Stop;
 use super::sorter::Sorter;
 use super::store::{Kept, Store};
 use super::stream::{KEPT, PLACE, Step, Steps, Stream, kept_bytes, place_bytes, take_kept};

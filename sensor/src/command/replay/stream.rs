@@ -6,8 +6,8 @@
 //! events of one process can match each other, so the process comes first in the sort key, and whoever judges needs the
 //! state of one process at a time.
 
-use super::Stop;
 use super::bytes::{join, number, optional, signed, take, take_optional, unsigned};
+use super::input::Stop;
 use super::sorter::{Sorted, Sorter};
 use super::store::{Kept, Store};
 use crate::detect::moment::{BootMoment, Digest, Key, Moment};
@@ -79,6 +79,7 @@ pub struct Stream<'s> {
     rules: &'s [&'static Rule],
     parameters: &'s Parameters,
     position: u64,
+    keyless: u64,
     lines: Store,
     /// Events whose place depends on their sequence within a boot.
     booted: Sorter<{ BOOT + STEP }>,
@@ -90,7 +91,13 @@ impl<'s> Stream<'s> {
     #[must_use]
     pub fn new(keep: Keep, rules: &'s [&'static Rule], parameters: &'s Parameters, hold: usize) -> Self {
         let (booted, events) = (Sorter::new(hold), Sorter::new(hold));
-        Self { keep, rules, parameters, position: 0, lines: Store::default(), booted, events }
+        Self { keep, rules, parameters, position: 0, keyless: 0, lines: Store::default(), booted, events }
+    }
+
+    /// Events so far that would have been kept if they said which process they belong to.
+    #[must_use]
+    pub fn keyless(&self) -> u64 {
+        self.keyless
     }
 
     /// Takes the next line.

@@ -23,7 +23,7 @@ fn origin() -> Origin {
         host: json!({"id": "0123456789abcdef", "name": "web1", "hostname": "web1", "os": {"type": "linux", "kernel": "6.18"}}),
         offset: WallOffset::between(BootTime(0), WallTime(1_780_000_000_000_000_000)),
         hooks: "exec=tracepoint".to_owned(),
-        degraded: Vec::new(),
+        degraded: vec!["something is not seen"],
     }
 }
 
@@ -221,6 +221,8 @@ fn an_alert_says_who_did_what_when_and_where() {
             "severity": "medium",
             "elapsed_ms": 13,
             "sequence": [connection, exec],
+            "hooks": exec["sensor"]["hooks"],
+            "degraded": exec["sensor"]["degraded"],
         },
     });
     assert_eq!(alert, expected);

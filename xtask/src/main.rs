@@ -17,6 +17,7 @@ mod shell;
 mod tally;
 mod test;
 mod toolchain;
+mod vm;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -55,6 +56,8 @@ enum Command {
     },
     /// Check format, lints, unit tests, the eBPF object and the sensor on this host
     Test(test::Options),
+    /// Run the end-to-end tests in virtual machines with other kernels
+    Vm(vm::Options),
     /// Run the end-to-end tests alone and look for what they leave behind; needs root and built programs
     #[command(hide = true)]
     Live {
@@ -82,6 +85,7 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Build => println!("{}", described(&host::build(root)?)?),
         Command::Run { arguments } => run::run(root, arguments)?,
         Command::Test(options) => return test::test(root, &options),
+        Command::Vm(options) => return vm::vm(root, &options),
         Command::Live { filter } => return live::supervise(filter.as_deref()),
     }
     Ok(ExitCode::SUCCESS)

@@ -23,7 +23,7 @@ const LLVM: [&str; 6] = ["llvm-22", "llvm-22-dev", "libpolly-22-dev", "zlib1g-de
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
 /// Programs that the end-to-end tests run, and the packages they come from.
-const TEST_PROGRAMS: [(&str, &str); 13] = [
+const TEST_PROGRAMS: [(&str, &str); 14] = [
     ("bash", "bash"),
     ("dash", "dash"),
     ("zsh", "zsh"),
@@ -37,6 +37,7 @@ const TEST_PROGRAMS: [(&str, &str); 13] = [
     ("python3", "python3"),
     ("perl", "perl"),
     ("ip", "iproute2"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
 ];
 
 /// What to run where no package manager is known. The linker comes compiled, which needs no LLVM.

@@ -34,12 +34,8 @@ pub(crate) struct Processor {
 }
 
 /// Processors that a guest can have.
-pub(crate) const X86_64: Processor = Processor {
-    program: "qemu-system-x86_64",
-    options: &["-cpu", "max"],
-    console: "ttyS0",
-    arch: "x86_64",
-};
+pub(crate) const X86_64: Processor =
+    Processor { program: "qemu-system-x86_64", options: &["-cpu", "max"], console: "ttyS0", arch: "x86_64" };
 
 /// What a guest is given.
 pub(crate) struct Guest<'a> {
@@ -98,6 +94,14 @@ impl Guest<'_> {
 }
 
 impl Accelerator {
+    /// For people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "an emulated processor",
+        }
+    }
+
     fn option(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
@@ -191,8 +195,7 @@ mod tests {
     use super::*;
 
     fn shell(script: &str, total_ms: u64, silence_ms: u64) -> (Ended, Vec<String>) {
-        let limits =
-            Limits { total: Duration::from_millis(total_ms), silence: Duration::from_millis(silence_ms) };
+        let limits = Limits { total: Duration::from_millis(total_ms), silence: Duration::from_millis(silence_ms) };
         let mut lines = Vec::new();
         let ended = run(Command::new("sh").args(["-c", script]), limits, |line| lines.push(line.to_owned())).unwrap();
         (ended, lines)

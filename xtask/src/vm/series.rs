@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn names_of_packages() {
-        let name = |name| package_name(name, "amd64").map(|name| (name.series.to_string(), name.release, name.binary));
+        let name =
+            |name: &str| package_name(name, "amd64").map(|name| (name.series.to_string(), name.release, name.binary));
         let is = |series: &str, release: &str, binary| Some((series.to_owned(), release.to_owned(), binary));
         assert_eq!(name("linux-image-6.1.0-56-cloud-amd64"), is("6.1", "6.1.0-56-cloud-amd64", false));
         let release = "6.12.117+deb13-cloud-amd64";

@@ -1,0 +1,99 @@
+//! Virtual machines: the end-to-end tests on real kernels, each kind of hook forced in turn.
+//!
+//! The kernels are Debian's, fetched once ([`kernels`]). Each boots in QEMU ([`machine`]) with an initramfs that holds the
+//! tests and the sensor, linked statically ([`programs`], [`initramfs`]). A guest tells its results over its serial console
+//! ([`protocol`], [`transcript`]); what is expected of it is committed ([`expected`], [`fixture`]), and anything else is a
+//! failure ([`verdict`]). What was seen is written to `docs/kernels.md` ([`document`]).
+
+mod archive;
+mod document;
+mod expected;
+mod faults;
+mod fixture;
+mod guests;
+mod initramfs;
+mod kernels;
+mod machine;
+mod programs;
+mod protocol;
+mod series;
+mod transcript;
+mod verdict;
+
+use crate::setup;
+use crate::tally::Tally;
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use guests::{Guests, Outcome};
+use kernels::Store;
+use machine::Accelerator;
+use series::Wanted;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Which kernels, and what to do there.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Kernel series such as 6.12, `newest`, or `all`
+    #[arg(long, value_delimiter = ',', default_value = "5.10,6.1,6.12,newest")]
+    kernel: Vec<Wanted>,
+    /// Processor of the machines
+    #[arg(long, default_value = "x86_64", value_parser = ["x86_64"])]
+    arch: String,
+    /// What to run
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "core")]
+    suite: Vec<Suite>,
+    /// Look for newer kernels, where otherwise those that are there are used
+    #[arg(long)]
+    newer: bool,
+    /// Write down what the sensor finds in the kernels' type information, to be looked at and committed
+    #[arg(long)]
+    record: bool,
+    /// Only tests whose names contain this
+    filter: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// All tests that need no installed programs, with each hook
+    Core,
+    /// Guests that go wrong, each of which must be noticed; on the newest of the kernels
+    Faults,
+}
+
+/// Runs the suites and prints the sums on the last line.
+pub(crate) fn vm(root: &Path, options: &Options) -> Result<ExitCode> {
+    setup::for_testing()?;
+    let processor = machine::X86_64;
+    let kernels = Store::new(&root.join("target/vm"), "amd64").obtain(&options.kernel, options.newer)?;
+    let programs = programs::build(root, processor.arch)?;
+    let accelerator = Accelerator::best(processor);
+    let names: Vec<String> = kernels.iter().map(|kernel| format!("{} ({})", kernel.series, kernel.version)).collect();
+    println!("{} guests with {}: {}", processor.arch, accelerator.name(), names.join(", "));
+    let guests = Guests { root, processor, accelerator, programs: &programs };
+    let mut sum = Tally::default();
+    for suite in &options.suite {
+        sum += match suite {
+            Suite::Core => core(&guests, &kernels, options)?,
+            Suite::Faults => faults::all_noticed(&guests, &kernels)?,
+        };
+    }
+    println!("{sum}");
+    Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The tests that need nothing but the kernel.
+fn core(guests: &Guests<'_>, kernels: &[kernels::Kernel], options: &Options) -> Result<Tally> {
+    let outcomes = guests.core(kernels, options.filter.as_deref(), options.record)?;
+    let mut sum = Tally::default();
+    for Outcome { tally, .. } in &outcomes {
+        sum += *tally;
+    }
+    // A part of the tests says nothing about a hook.
+    if options.filter.is_none() {
+        let good: Vec<_> = outcomes.iter().filter(|outcome| outcome.tally.failed == 0).collect();
+        let seen: Vec<_> = good.iter().map(|outcome| (&outcome.kernel, &outcome.expected)).collect();
+        print!("{}", document::write(guests.root, guests.processor.arch, &seen)?);
+    }
+    Ok(sum)
+}

@@ -1,0 +1,156 @@
+//! Guests, two at a time.
+
+use super::expected::{Expected, Table};
+use super::fixture::Fixture;
+use super::initramfs::Initramfs;
+use super::kernels::Kernel;
+use super::machine::{Accelerator, Ended, Guest, Limits, Processor};
+use super::programs::Programs;
+use super::protocol::{PLAN, Plan};
+use super::transcript::Transcript;
+use super::verdict::{Case, Verdict, fixture};
+use crate::tally::Tally;
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Guests at a time. Each has two processors, since much goes wrong only with more than one.
+const AT_A_TIME: usize = 2;
+const CPUS: u32 = 2;
+/// Memory of a guest, half of which the programs and the tests' copies of them take.
+const MEMORY_MIB: u32 = 256;
+
+/// Tests that need installed programs, and those that take minutes where a processor is emulated.
+const CORE: [&str; 2] = ["not:userland", "not:storm"];
+/// Tests at a time in a guest: most of them wait.
+const JOBS: &str = "3";
+
+/// A guest that tests may take to its end, and one that must not be silent for longer than any single test.
+const LIMITS: Limits = Limits { total: Duration::from_secs(1800), silence: Duration::from_secs(180) };
+
+/// What all guests have in common.
+pub(crate) struct Guests<'a> {
+    pub(crate) root: &'a Path,
+    pub(crate) processor: Processor,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) programs: &'a Programs,
+}
+
+/// What came of a kernel.
+pub(crate) struct Outcome {
+    pub(crate) kernel: Kernel,
+    pub(crate) expected: Expected,
+    pub(crate) tally: Tally,
+}
+
+/// What was heard of a guest.
+pub(crate) struct Heard {
+    pub(crate) transcript: Transcript,
+    pub(crate) ended: Ended,
+    /// The file with everything that was on the console.
+    pub(crate) log: PathBuf,
+}
+
+impl Guests<'_> {
+    /// Runs the tests on each kernel and tells what came of it.
+    pub(crate) fn core(&self, kernels: &[Kernel], filter: Option<&str>, record: bool) -> Result<Vec<Outcome>> {
+        let table = Table::read(self.root)?;
+        let queue = Mutex::new(kernels.iter());
+        let outcomes = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..AT_A_TIME {
+                scope.spawn(|| {
+                    while let Some(kernel) = lock(&queue).next() {
+                        let outcome = self.kernel(&table, kernel, filter, record);
+                        lock(&outcomes).push(outcome);
+                    }
+                });
+            }
+        });
+        let outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut outcomes = outcomes.into_iter().collect::<Result<Vec<_>>>()?;
+        outcomes.sort_by_key(|outcome| outcome.kernel.series);
+        Ok(outcomes)
+    }
+
+    fn kernel(&self, table: &Table, kernel: &Kernel, filter: Option<&str>, record: bool) -> Result<Outcome> {
+        let Kernel { series, version, .. } = kernel;
+        let expected = table.of(self.processor.arch, *series)?;
+        let arguments = ["--jobs", JOBS].into_iter().chain(CORE).chain(filter);
+        let plan = expected.plan(&arguments.collect::<Vec<_>>());
+        let start = Instant::now();
+        let heard = self.run(kernel, &series.to_string(), &plan, LIMITS)?;
+        let took = start.elapsed().as_secs();
+        if record && let Some(found) = fixture(version, &heard.transcript) {
+            found.write(self.root, self.processor.arch, *series)?;
+        }
+        let committed = Fixture::read(self.root, self.processor.arch, *series)?;
+        let case = Case { version, plan: &plan, expected: &expected, fixture: committed.as_ref() };
+        let Verdict { tally, faults, notes } = case.judge(&heard.transcript, &heard.ended);
+        let mut text = String::new();
+        for note in notes {
+            text += &format!("note    {series} ({version}): {note}\n");
+        }
+        for fault in &faults {
+            text += &format!("FAILED  {series} ({version}): {}\n", fault.replace('\n', "\n        "));
+        }
+        if !faults.is_empty() {
+            text += &format!("        the last lines of {}:\n", heard.log.display());
+            text += &heard.transcript.tail().map(|line| format!("        | {line}\n")).collect::<String>();
+        }
+        let word = if faults.is_empty() { "ok    " } else { "FAILED" };
+        println!("{text}{word}  {} {series} ({version}): {tally} in {took} s", self.processor.arch);
+        Ok(Outcome { kernel: kernel.clone(), expected, tally })
+    }
+
+    /// Boots a kernel with a plan and listens to the end. `name` is that of the log.
+    pub(crate) fn run(&self, kernel: &Kernel, name: &str, plan: &Plan, limits: Limits) -> Result<Heard> {
+        let directory = self.root.join("target/vm/log");
+        std::fs::create_dir_all(&directory)?;
+        let log = directory.join(format!("{}-{name}.log", self.processor.arch));
+        let mut file = BufWriter::new(File::create(&log).with_context(|| log.display().to_string())?);
+        let initramfs = self.initramfs(plan).context("initramfs")?;
+        let guest = Guest {
+            processor: self.processor,
+            accelerator: self.accelerator,
+            kernel: &kernel.image,
+            initramfs: initramfs.path(),
+            memory_mib: MEMORY_MIB,
+            cpus: CPUS,
+        };
+        let mut transcript = Transcript::default();
+        let mut written = Ok(());
+        let ended = guest.run(limits, |line| {
+            transcript.line(line);
+            if written.is_ok() {
+                written = writeln!(file, "{line}");
+            }
+        })?;
+        written.and_then(|()| file.flush()).with_context(|| log.display().to_string())?;
+        Ok(Heard { transcript, ended, log })
+    }
+
+    /// Everything that a guest has. Gone when dropped.
+    fn initramfs(&self, plan: &Plan) -> Result<tempfile::NamedTempFile> {
+        let file = tempfile::Builder::new().prefix("initramfs-").tempfile_in(self.root.join("target/vm"))?;
+        let mut initramfs = Initramfs::new(BufWriter::new(file));
+        for directory in ["dev", "root"] {
+            initramfs.directory(directory)?;
+        }
+        initramfs.device("dev/console", 0o600, (5, 1))?;
+        let Programs { guest, suite, sensor } = self.programs;
+        for (name, program) in [("init", guest), ("sensor-tests", suite), ("sensor", sensor)] {
+            let content = std::fs::read(program).with_context(|| program.display().to_string())?;
+            initramfs.file(name, 0o755, &content)?;
+        }
+        initramfs.file(PLAN.trim_start_matches('/'), 0o644, &serde_json::to_vec(plan)?)?;
+        Ok(initramfs.finish()?.into_inner()?)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -17,6 +17,11 @@
     clippy::cast_sign_loss,
     reason = "the verifier bounds what it is told in the line beside; halves of words are taken on purpose"
 )]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "the place of a field and its volatile access are one step for the reader and for the verifier"
+)]
+#![expect(clippy::needless_pass_by_value, reason = "aya's macros hand over contexts by value")]
 
 mod accept;
 mod argv;

@@ -65,9 +65,10 @@ pub fn exec(record: &[u8]) -> Result<Exec, DecodeError> {
         REASON_PARENT => Reason::Parent,
         value => return Err(DecodeError::Value { field: "reason", value }),
     };
+    let process = ProcessKey { tgid: header.tgid, start: BootTime(header.start_ns) };
     Ok(Exec {
         at: BootTime(header.boot_ns),
-        process: ProcessKey { tgid: header.tgid, start: BootTime(header.start_ns) },
+        process,
         old_tid: header.old_tid,
         uid: header.uid,
         gid: header.gid,
@@ -78,8 +79,14 @@ pub fn exec(record: &[u8]) -> Result<Exec, DecodeError> {
         args: args(header.argc, header.argv_total, header.flags, argv),
         lineage: lineage(&header.lineage),
         reason,
-        connection: if header.arm.sequence == 0 { None } else { Some(arm(&header.arm)?) },
+        connection: if header.arm.sequence == 0 { None } else { Some(carried(&header.arm, process)?) },
     })
+}
+
+/// The connection that an execution carries. The kernel side has found that it is one of the same process; for one that was
+/// found in /proc, only the execution knows the process's start exactly.
+fn carried(carried: &Arm, process: ProcessKey) -> Result<Connection, DecodeError> {
+    Ok(Connection { process, ..arm(carried)? })
 }
 
 /// The connection that a pending entry holds. Of its executable only the name is known, of its ancestors nothing.
@@ -274,6 +281,19 @@ mod tests {
         let connection = exec(&record).unwrap().connection.unwrap();
         assert_eq!(connection.remote.to_string(), "198.51.100.1:4444");
         assert_eq!((connection.arm, connection.executable.name.as_slice()), (7, &b"bash"[..]));
+    }
+
+    #[test]
+    fn a_connection_found_in_proc_belongs_to_the_process_that_executes() {
+        let record = exec_record(b"bash\0", b"", |header| {
+            (header.tgid, header.start_ns) = (9, 1_234_567_890);
+            (header.arm.sequence, header.arm.tgid, header.arm.start_ns) = (8, 9, 1_230_000_000);
+            header.arm.witness = WITNESS_PROC;
+        });
+        let event = exec(&record).unwrap();
+        let connection = event.connection.unwrap();
+        assert!(connection.found_at_start);
+        assert_eq!(connection.process, event.process);
     }
 
     #[test]

@@ -11,10 +11,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, sleep};
+use std::time::{Duration, Instant};
 
 /// Documents that wait at most.
 const QUEUE: usize = 4096;
+
+/// How long the end waits for a reader that takes nothing.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where the lines go.
 #[derive(Debug)]
@@ -108,16 +112,23 @@ impl Stream {
         }
     }
 
-    /// Writes what is queued, and ends.
+    /// Writes what is queued, and ends; a reader that takes nothing for [`PATIENCE`] is not waited for any longer, and what it
+    /// has not taken counts as dropped.
     #[must_use]
     pub fn close(self) -> Stats {
-        let Self { sender, writer, counts, queued, refused } = self;
+        let Self { sender, writer, counts, queued, .. } = self;
         drop(sender);
-        // A panic in the thread would show in the numbers.
-        let _ = writer.join();
+        let settled = || counts.delivered.load(Ordering::Relaxed) + counts.failed.load(Ordering::Relaxed);
+        let (mut before, mut since) = (settled(), Instant::now());
+        while !writer.is_finished() && since.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(1));
+            let now = settled();
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+        }
         let delivered = counts.delivered.load(Ordering::Relaxed);
-        let failed = counts.failed.load(Ordering::Relaxed);
-        Stats { queued, delivered, dropped: refused + failed }
+        Stats { queued, delivered, dropped: queued.saturating_sub(delivered) }
     }
 }
 
@@ -215,6 +226,21 @@ mod tests {
         stream.send(Arc::new(json!(1)));
         stream.send(Arc::new(json!(2)));
         assert_eq!(stream.close(), Stats { queued: 2, delivered: 0, dropped: 2 });
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_is_not_waited_for() {
+        let (reader, writer) = io::pipe().unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer)));
+        let mut stream = Stream::open("test", Target::File(path), json_line).unwrap();
+        let document = Arc::new(json!("x".repeat(10_000)));
+        for _ in 0..100 {
+            stream.send(Arc::clone(&document));
+        }
+        let stats = stream.close();
+        assert_eq!(stats.queued, 100);
+        assert!(stats.delivered < 10 && stats.delivered + stats.dropped == 100, "{stats:?}");
+        drop(reader);
     }
 
     #[test]

@@ -14,14 +14,14 @@ use std::time::Duration;
 /// An actor between two steps.
 pub(crate) struct Actor {
     control: i32,
-    /// The socket that the last connect, listen or accept left.
-    socket: Option<OwnedFd>,
+    /// The sockets that connect, listen and accept left; the last one is the current one.
+    sockets: Vec<OwnedFd>,
 }
 
 impl Actor {
     /// Takes the part over from the environment or from the program before, and plays it to the end.
     pub(crate) fn run(part: &Part) -> Result<ExitCode> {
-        let mut actor = Self { control: take_control(part.control)?, socket: None };
+        let mut actor = Self { control: take_control(part.control)?, sockets: Vec::new() };
         Ok(actor.play(&part.steps))
     }
 
@@ -72,10 +72,7 @@ impl Actor {
                 None => Ok(()),
             },
             Step::LocalPair => self.hold(socket::local_pair()?),
-            Step::Close => {
-                self.socket = None;
-                Ok(())
-            }
+            Step::Close => self.sockets.pop().context("no current socket").map(drop),
             Step::Stdio => {
                 let socket = self.socket()?;
                 rustix::stdio::dup2_stdin(socket)?;
@@ -95,7 +92,8 @@ impl Actor {
                 Ok(())
             }
             Step::LeaveLeader(steps) => {
-                let (mut actor, steps) = (Self { control: self.control, socket: self.socket.take() }, steps.clone());
+                let (mut actor, steps) =
+                    (Self { control: self.control, sockets: std::mem::take(&mut self.sockets) }, steps.clone());
                 std::thread::spawn(move || actor.run_to_end(&steps));
                 process::end_thread()
             }
@@ -108,12 +106,12 @@ impl Actor {
     }
 
     fn hold(&mut self, socket: OwnedFd) -> Result<()> {
-        self.socket = Some(socket);
+        self.sockets.push(socket);
         Ok(())
     }
 
     fn socket(&self) -> Result<BorrowedFd<'_>> {
-        self.socket.as_ref().map(AsFd::as_fd).context("no current socket")
+        self.sockets.last().map(AsFd::as_fd).context("no current socket")
     }
 
     fn tell(&self, message: &Message) -> Result<()> {

@@ -25,7 +25,7 @@ pub(crate) enum Step {
     ListenMultipath(SocketAddr),
     /// Accepts one connection from the current listener; it becomes the current socket.
     Accept(Accept),
-    /// Closes the current socket.
+    /// Closes the current socket; the one before it becomes the current one.
     Close,
     /// Makes the current socket the standard input, output and error.
     Stdio,

@@ -149,7 +149,7 @@ fn run_counts(lab: &Lab) -> Result<()> {
     let tiny = lab.directory().join("tiny");
     tiny::write(&tiny)?;
     let steps = vec![
-        Step::Repeat(CONNECTIONS, vec![knock(lab)]),
+        Step::Repeat(CONNECTIONS, vec![knock(lab), Step::Close]),
         report("connected"),
         Step::Wait,
         Step::Repeat(EXECS, vec![Step::Spawn(tiny, vec!["tiny".into()])]),

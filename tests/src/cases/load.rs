@@ -147,7 +147,7 @@ fn flood(lab: &Lab) -> Result<()> {
     let steps = vec![knock(lab), report("connected"), Step::Wait, exec(&bash, SHELL)];
     let mut victim = lab.play(&bash, &["bash"], steps)?;
     victim.reached("connected")?;
-    let steps = vec![Step::Repeat(CONNECTIONS, vec![knock(lab)]), report("flooded"), Step::Hold];
+    let steps = vec![Step::Repeat(CONNECTIONS, vec![knock(lab), Step::Close]), report("flooded"), Step::Hold];
     let mut noise = lab.play(&lab.program("zsh")?, &["zsh"], steps)?;
     noise.reached_within("flooded", STORM)?;
     victim.go()?;
@@ -178,7 +178,7 @@ fn all_busy(lab: &Lab) -> Result<()> {
     tiny::write(&tiny)?;
     let (make, curl) = (lab.program("make")?, lab.program("curl")?);
     let executes = || vec![spawn(&tiny, &["true"], TIMES), report("done"), Step::Hold];
-    let connects = || vec![Step::Repeat(TIMES, vec![knock(lab)]), report("done"), Step::Hold];
+    let connects = || vec![Step::Repeat(TIMES, vec![knock(lab), Step::Close]), report("done"), Step::Hold];
     let mut players = Vec::new();
     for _ in 0..2 * std::thread::available_parallelism()?.get() {
         players.push(lab.play(&make, &["make"], executes())?);

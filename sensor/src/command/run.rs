@@ -22,8 +22,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Records that are handled before anything else gets its turn.
-const BATCH: usize = 1024;
+/// Executions that are handled before anything else gets its turn; 13 KB each at most.
+const BATCH: usize = 256;
+/// Connections that are handled before the executions get their turn: more than the default buffer holds.
+const MOST_CONNECTIONS: usize = 4096;
 /// Connections wait no longer than this for an execution to bring them along. Alerts do not depend on it.
 const IDLE: Duration = Duration::from_secs(5);
 /// The same, when every event is written.
@@ -131,13 +133,20 @@ impl Running {
         }
     }
 
-    /// Handles what the rings hold, connections first; whether there may be more.
+    /// Handles what the rings hold; whether there may be more.
+    ///
+    /// Executions are taken out first and handled last: whatever connection one of them followed is then in the other ring,
+    /// and is known with all that its own record holds.
     fn drain(&mut self, limit: usize) -> bool {
         let Self { connections, executions, pipeline, .. } = self;
         let (boot, wall) = clock::now();
         pipeline.follow_clock(boot, wall);
-        let more_connections = connections.drain(limit, |record| pipeline.connection_record(record));
-        let more_executions = executions.drain(limit, |record| pipeline.exec_record(record));
+        let mut taken = Vec::new();
+        let more_executions = executions.drain(limit, |record| taken.push(record.to_vec()));
+        let more_connections = connections.drain(MOST_CONNECTIONS, |record| pipeline.connection_record(record));
+        for record in &taken {
+            pipeline.exec_record(record);
+        }
         more_connections || more_executions
     }
 

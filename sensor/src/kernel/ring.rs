@@ -1,8 +1,7 @@
 //! Reading the two ring buffers.
 //!
 //! Records of executions wake the reader; records of connections wait for the next execution, for a quarter-full buffer, or
-//! for the timer. Connections are drained first, so that an execution nearly always finds its connection known already; it
-//! carries it in any case.
+//! for the timer.
 
 use super::error::LoadError;
 use aya::maps::{Map, MapData, RingBuf};

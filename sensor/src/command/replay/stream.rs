@@ -138,19 +138,24 @@ impl<'s> Stream<'s> {
     }
 
     /// For which stages of which rules an event is kept, and under which process.
-    fn stages(&self, facts: &Facts<'_>) -> Vec<(u8, u8, Key)> {
+    fn stages(&mut self, facts: &Facts<'_>) -> Vec<(u8, u8, Key)> {
         let wanted = |stage: &Stage| match self.keep {
             Keep::Stages => stage.holds(facts, &self.parameters.excluded, Unsearched::Holds),
             Keep::Sorts => stage.event.holds(facts, &self.parameters.excluded, Unsearched::Holds),
         };
         let mut stages = Vec::new();
+        let mut keyless = false;
         for (number, rule) in (0..).zip(self.rules) {
             for (name, stage) in [(EXEC, &rule.exec), (CONNECTION, &rule.connection)] {
-                if let Some(key) = wanted(stage).then(|| stage.key(facts)).flatten() {
-                    stages.push((number, name, key));
+                if wanted(stage) {
+                    match stage.key(facts) {
+                        Some(key) => stages.push((number, name, key)),
+                        None => keyless = true,
+                    }
                 }
             }
         }
+        self.keyless += u64::from(keyless);
         stages
     }
 

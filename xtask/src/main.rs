@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people: what it prints is its output")]
 
 mod apt;
+mod bench;
 mod ebpf;
 mod host;
 mod leftover;
@@ -58,6 +59,8 @@ enum Command {
     Test(test::Options),
     /// Run the end-to-end tests in virtual machines with other kernels
     Vm(vm::Options),
+    /// Measure what things cost
+    Bench(bench::Options),
     /// Run the end-to-end tests alone and look for what they leave behind; needs root and built programs
     #[command(hide = true)]
     Live {
@@ -86,6 +89,7 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Run { arguments } => run::run(root, arguments)?,
         Command::Test(options) => return test::test(root, &options),
         Command::Vm(options) => return vm::vm(root, &options),
+        Command::Bench(options) => return bench::bench(root, &options),
         Command::Live { filter } => return live::supervise(filter.as_deref()),
     }
     Ok(ExitCode::SUCCESS)

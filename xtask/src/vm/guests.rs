@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 /// Guests at a time. Each has two processors, since much goes wrong only with more than one.
 const AT_A_TIME: usize = 2;
 const CPUS: u32 = 2;
-/// Memory of a guest, half of which the programs and the tests' copies of them take.
-const MEMORY_MIB: u32 = 256;
+/// Memory of a guest: each sensor takes 40 MiB for a moment when it reads the kernel's types, and tests start several at once.
+const MEMORY_MIB: u32 = 384;
 
 /// Tests that need installed programs, and those that take minutes where a processor is emulated.
 const CORE: [&str; 2] = ["not:userland", "not:storm"];

@@ -1,0 +1,137 @@
+//! `sensor replay` on the rule's vectors, repeated to a large file: each repetition a day later and with processes of its own, so that the
+//! number of matches is known.
+
+use crate::{host, setup};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How much is replayed.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Size of the file
+    #[arg(long, default_value_t = 1024, value_name = "MB")]
+    megabytes: u64,
+}
+
+/// Events and matches of a file.
+struct Stream {
+    path: PathBuf,
+    bytes: u64,
+    events: u64,
+    matches: u64,
+}
+
+/// Writes the file, replays it on one core, checks the number of alerts, and prints the figures.
+pub(crate) fn measure(root: &Path, options: &Options) -> Result<ExitCode> {
+    setup::for_building()?;
+    let sensor = host::build(root)?;
+    let stream = generate(root, options.megabytes << 20)?;
+    let (took, peak_kb, alerts) = replay(&sensor, &stream.path)?;
+    fs::remove_file(&stream.path)?;
+    ensure!(alerts == stream.matches, "{alerts} alerts, {} expected", stream.matches);
+    println!(
+        "replay: {} events, {} MB, {} matches, all found; {:.2} s, {:.0} events/s, {:.0} MB/s; peak memory {:.1} MB",
+        stream.events,
+        stream.bytes >> 20,
+        stream.matches,
+        took.as_secs_f64(),
+        rate(stream.events, took),
+        rate(stream.bytes >> 20, took),
+        f64::from(peak_kb) / 1024.0,
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^52")]
+fn rate(number: u64, took: Duration) -> f64 {
+    number as f64 / took.as_secs_f64()
+}
+
+fn generate(root: &Path, size: u64) -> Result<Stream> {
+    let vectors = vectors(&root.join("tests/rule-vectors"))?;
+    let folder = root.join("target/bench");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join("replay.ndjson");
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(&path)?);
+    let mut stream = Stream { path, bytes: 0, events: 0, matches: 0 };
+    for round in 0.. {
+        if stream.bytes >= size {
+            break;
+        }
+        for (number, (events, matches)) in vectors.iter().enumerate() {
+            for event in events {
+                let line = moved(event, round, number)?;
+                out.write_all(line.as_bytes())?;
+                stream.bytes += line.len() as u64;
+            }
+            stream.events += events.len() as u64;
+            stream.matches += matches;
+        }
+    }
+    out.flush()?;
+    Ok(stream)
+}
+
+/// The events of each vector, and how many matches they hold.
+fn vectors(folder: &Path) -> Result<Vec<(Vec<Value>, u64)>> {
+    let read = |name: String| fs::read_to_string(folder.join(&name)).with_context(|| name);
+    (0..100)
+        .map(|number| {
+            let events = read(format!("{number:02}.ndjson"))?;
+            let matches = read(format!("{number:02}.expected.ndjson"))?;
+            let events = events.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+            Ok((events, matches.lines().count() as u64))
+        })
+        .collect()
+}
+
+/// The event `round` days later, by a process that no other round and vector has.
+fn moved(event: &Value, round: i64, number: usize) -> Result<String> {
+    let mut event = event.clone();
+    let time = event.get_mut("@timestamp").context("an event without a time")?;
+    let moved = time.as_str().context("a time that is no text")?.parse::<jiff::Timestamp>()?;
+    *time = (moved + jiff::SignedDuration::from_hours(24 * round)).to_string().into();
+    if let Some(Value::String(id)) = event.pointer_mut("/process/entity_id") {
+        id.push_str(&format!("-{round}-{number}"));
+    }
+    Ok(format!("{event}\n"))
+}
+
+/// How long it took, the peak of resident memory in kB, and the number of alerts.
+fn replay(sensor: &Path, file: &Path) -> Result<(Duration, u32, u64)> {
+    let alerts = file.with_extension("alerts");
+    let start = Instant::now();
+    let mut child = Command::new(sensor)
+        .args(["replay", "--format", "json"])
+        .arg(file)
+        .stdout(File::create(&alerts)?)
+        .stdin(Stdio::null())
+        .spawn()
+        .context("sensor replay")?;
+    let peak = watch(&mut child)?;
+    let took = start.elapsed();
+    let count = fs::read_to_string(&alerts)?.lines().count() as u64;
+    fs::remove_file(&alerts)?;
+    Ok((took, peak, count))
+}
+
+/// Waits for the end, and asks meanwhile for the peak of memory, which the kernel keeps.
+fn watch(child: &mut Child) -> Result<u32> {
+    let mut peak = 0;
+    loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak = line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(peak);
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(peak),
+            Some(status) => bail!("sensor replay ended with {status}"),
+            None => sleep(Duration::from_millis(20)),
+        }
+    }
+}

@@ -74,7 +74,8 @@ impl Pipeline {
             alerts,
             events,
             last_event: BootTime(0),
-            sequence: 0,
+            // Microseconds since boot: higher than any number of an earlier run, whose events may stand in the same file.
+            sequence: clock::now().0.0 / 1_000,
             stats: Stats::default(),
         }
     }

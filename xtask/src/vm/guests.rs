@@ -63,7 +63,10 @@ impl Guests<'_> {
         std::thread::scope(|scope| {
             for _ in 0..AT_A_TIME {
                 scope.spawn(|| {
-                    while let Some(kernel) = lock(&queue).next() {
+                    loop {
+                        // A statement of its own, behind which the queue is free for the other thread.
+                        let next = lock(&queue).next();
+                        let Some(kernel) = next else { break };
                         let outcome = self.kernel(&table, kernel, filter, record);
                         lock(&outcomes).push(outcome);
                     }

@@ -29,6 +29,8 @@ impl Tally {
     pub(crate) const PASSED: Self = Self { passed: 1, failed: 0, skipped: 0 };
     /// One check that failed.
     pub(crate) const FAILED: Self = Self { passed: 0, failed: 1, skipped: 0 };
+    /// One check that could not be made.
+    pub(crate) const SKIPPED: Self = Self { passed: 0, failed: 0, skipped: 1 };
 
     /// What a program's tests come to: a program that fails without a failed test counts as one.
     pub(crate) fn with_status(mut self, success: bool) -> Self {

@@ -1,10 +1,10 @@
-//! Checks everything: format, lints, unit tests, the eBPF object, and the sensor on this host.
+//! Checks everything: format, lints, unit tests, the eBPF object, and the sensor on this host and on other kernels.
 //!
 //! Each step is timed and reported; the last line has the sums of all tests, a step without tests of its own counting
 //! as one.
 
 use crate::tally::{self, Tally};
-use crate::{ebpf, live, setup, shell};
+use crate::{ebpf, live, setup, shell, vm};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use std::path::Path;
@@ -20,7 +20,7 @@ pub(crate) struct Options {
     /// Also build the eBPF object in two directories and compare the bytes
     #[arg(long)]
     reproducible: bool,
-    /// Only unit and end-to-end tests whose names contain this
+    /// Only unit and end-to-end tests whose names contain this; without virtual machines, unless they are a step asked for
     filter: Option<String>,
 }
 
@@ -36,6 +36,16 @@ enum Step {
     Unit,
     /// The end-to-end tests, as root
     Live,
+    /// The end-to-end tests in virtual machines, on the kernels that `cargo xtask vm` takes
+    Vm,
+}
+
+impl Options {
+    fn takes(&self, step: Step) -> bool {
+        // Few tests are worth starting machines for.
+        let all = self.filter.is_none() || step != Step::Vm;
+        if self.only.is_empty() { all } else { self.only.contains(&step) }
+    }
 }
 
 /// Runs the steps, in an order in which each finds what it needs built.
@@ -44,7 +54,7 @@ pub(crate) fn test(root: &Path, options: &Options) -> Result<ExitCode> {
     let mut sum = Tally::default();
     let mut tested = 0;
     for step in Step::value_variants() {
-        if !options.only.is_empty() && !options.only.contains(step) {
+        if !options.takes(*step) {
             continue;
         }
         let name = step.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
@@ -54,7 +64,7 @@ pub(crate) fn test(root: &Path, options: &Options) -> Result<ExitCode> {
             println!("error: {error:#}");
             Tally::FAILED
         });
-        if matches!(step, Step::Unit | Step::Live) {
+        if matches!(step, Step::Unit | Step::Live | Step::Vm) {
             tested += tally.ran() + tally.skipped;
         }
         results.push(format!("{name:<8} {:>7.1} s  {tally}", start.elapsed().as_secs_f64()));
@@ -83,6 +93,10 @@ fn perform(step: Step, root: &Path, options: &Options) -> Result<Tally> {
         Step::Live => {
             setup::for_testing()?;
             live::run(root, options.filter.as_deref())
+        }
+        Step::Vm => {
+            setup::for_testing()?;
+            vm::usual(root, options.filter.as_deref())
         }
     }
 }

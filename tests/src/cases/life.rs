@@ -23,15 +23,17 @@ pub(super) const CASES: &[Case] = &[
     tagged("life: two sensors do not disturb each other", &[Tag::Own], two),
     tagged("life: a replay of its events gives its alerts", &[Tag::Own], replayed),
     tagged("life: the kernel's run counts agree with its counters", &[Tag::Own, Tag::Alone], run_counts),
-    tagged("life: without root it says so (5)", &[Tag::Own], not_root),
-    tagged("life: without BTF it says so (4)", &[Tag::Own], |lab| {
+    tagged("life: without root it says so (5)", &[Tag::Own, Tag::Once], not_root),
+    tagged("life: without BTF it says so (4)", &[Tag::Own, Tag::Once], |lab| {
         refuses(lab, "[kernel]\nbtf = \"/nonexistent\"\n", &[], 4, "/nonexistent")
     }),
-    tagged("life: a wrong configuration is named (3)", &[Tag::Own], |lab| {
+    tagged("life: a wrong configuration is named (3)", &[Tag::Own, Tag::Once], |lab| {
         refuses(lab, "[rule]\nspam = \"5s\"\n", &[], 3, "spam")
     }),
-    tagged("life: a wrong option is named (2)", &[Tag::Own], |lab| refuses(lab, "", &["--nonsense"], 2, "--nonsense")),
-    tagged("life: a forced hook is used, or named as missing (4)", &[Tag::Own], forced),
+    tagged("life: a wrong option is named (2)", &[Tag::Own, Tag::Once], |lab| {
+        refuses(lab, "", &["--nonsense"], 2, "--nonsense")
+    }),
+    tagged("life: a forced hook is used, or named as missing (4)", &[Tag::Own, Tag::Once], forced),
 ];
 
 fn knock(lab: &Lab) -> Step {

@@ -28,6 +28,8 @@ pub(crate) enum Tag {
     Alone,
     /// Executes very many programs.
     Storm,
+    /// Has the same outcome whatever the hooks are.
+    Once,
 }
 
 impl Tag {
@@ -38,6 +40,7 @@ impl Tag {
             Self::Own => "own",
             Self::Alone => "alone",
             Self::Storm => "storm",
+            Self::Once => "once",
         }
     }
 }

@@ -15,12 +15,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 pub(super) const CASES: &[Case] = &[
-    tagged("running: the configured networks and span", &[Tag::Own], configured),
-    tagged("running: a new configuration is in force without a gap", &[Tag::Own], reloaded),
-    tagged("running: a wrong new configuration changes nothing", &[Tag::Own], reloaded_in_vain),
-    tagged("running: the file of events is opened anew", &[Tag::Own], rotated),
-    tagged("running: a reader that is stuck does not keep it from ending", &[Tag::Own], stuck_reader),
-    tagged("running: a reader that is gone is no end", &[Tag::Own], gone_reader),
+    tagged("running: the configured networks and span", &[Tag::Own, Tag::Once], configured),
+    tagged("running: a new configuration is in force without a gap", &[Tag::Own, Tag::Once], reloaded),
+    tagged("running: a wrong new configuration changes nothing", &[Tag::Own, Tag::Once], reloaded_in_vain),
+    tagged("running: the file of events is opened anew", &[Tag::Own, Tag::Once], rotated),
+    tagged("running: a reader that is stuck does not keep it from ending", &[Tag::Own, Tag::Once], stuck_reader),
+    tagged("running: a reader that is gone is no end", &[Tag::Own, Tag::Once], gone_reader),
     tagged(
         "running: what finds no room while it stands still is counted",
         &[Tag::Own, Tag::Alone, Tag::Storm],

@@ -9,6 +9,7 @@ use crate::shell;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,6 +29,18 @@ pub(crate) struct Package {
     pub(crate) version: String,
 }
 
+/// Why there are no kernels to be had on this system, whatever is tried.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoArchive(&'static str);
+
+impl Display for NoArchive {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "virtual machines: kernels come from Debian's archive, {}", self.0)
+    }
+}
+
+impl std::error::Error for NoArchive {}
+
 /// The private apt.
 pub(crate) struct Archive {
     configuration: PathBuf,
@@ -37,7 +50,7 @@ pub(crate) struct Archive {
 impl Archive {
     /// Sets it up in a directory of its own, for one processor, as Debian calls it.
     pub(crate) fn open(directory: &Path, debian_arch: &'static str) -> Result<Self> {
-        ensure!(apt::is_debian(), "kernels come from Debian's archive, by apt, which this system does not have");
+        ensure!(apt::is_debian(), NoArchive("by apt, which this system does not have"));
         let directory = directory.join(debian_arch);
         for part in ["state/lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(directory.join(part)).with_context(|| directory.display().to_string())?;
@@ -130,9 +143,7 @@ impl Mirrors {
         });
         let bases: Vec<&str> = bases.collect();
         let find = |end| bases.iter().find(|base| base.ends_with(end)).map(|base| (*base).to_owned());
-        let Some(main) = find("/debian") else {
-            bail!("kernels come from Debian's archive, which is none of this system's package sources")
-        };
+        let main = find("/debian").ok_or(NoArchive("which is none of this system's package sources"))?;
         // Mirrors have both side by side.
         let security = find("/debian-security").unwrap_or_else(|| format!("{main}-security"));
         Ok(Self { main, security })
@@ -227,7 +238,7 @@ mod tests {
         let one = Mirrors::of("'http://m.example/debian/dists/trixie/Release' x 0").unwrap();
         assert_eq!(one.security, "http://m.example/debian-security");
         let error = Mirrors::of("'http://m.example/ubuntu/dists/noble/InRelease' x 0").unwrap_err();
-        assert!(error.to_string().contains("Debian's archive"));
+        assert!(error.is::<NoArchive>() && error.to_string().contains("Debian's archive"), "{error:#}");
     }
 
     #[test]

@@ -144,15 +144,17 @@ impl Lab {
         sensor.alerts(|alert| {
             let rules = field(alert, "sensor.matched_rules").and_then(Value::as_array);
             let path = field(alert, "process.executable").and_then(Value::as_str);
-            let pid = field(alert, "process.pid").and_then(Value::as_u64);
+            let pid = field(alert, "process.pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
             let ours = ["source.ip", "destination.ip"].iter().any(|end| {
                 let address = field(alert, end).and_then(Value::as_str).and_then(|ip| ip.parse::<IpAddr>().ok());
                 address.is_some_and(|address| self.has_address(address))
             });
-            let ours = ours
-                || path.is_some_and(|path| path.starts_with(&directory))
-                || pid.and_then(|pid| u32::try_from(pid).ok()).is_some_and(|pid| self.holds(pid));
-            rules.is_none_or(|rules| rules.iter().any(|rule| rule == RULE)) && ours && !is_canary(alert)
+            let ours =
+                ours || path.is_some_and(|path| path.starts_with(&directory)) || pid.is_some_and(|pid| self.holds(pid));
+            rules.is_none_or(|rules| rules.iter().any(|rule| rule == RULE))
+                && ours
+                && !is_canary(alert)
+                && !pid.is_some_and(|pid| self.ignores(pid))
         })
     }
 

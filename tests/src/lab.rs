@@ -23,8 +23,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What all labs of a run have in common.
 pub(crate) struct Setting<'a> {
@@ -50,6 +50,7 @@ pub(crate) struct Lab {
     /// Kills every process of the lab when it ends.
     init: Player,
     pub(crate) canaries: AtomicU16,
+    ignored: Mutex<Vec<u32>>,
 }
 
 impl Lab {
@@ -73,12 +74,33 @@ impl Lab {
         })?;
         init.reached("init")?;
         let (program, binary, hooks) = (program.to_owned(), binary.to_owned(), hooks.to_owned());
-        Ok(Self { number, directory, program, binary, hooks, shared, namespaces, init, canaries: AtomicU16::new(0) })
+        Ok(Self {
+            number,
+            directory,
+            program,
+            binary,
+            hooks,
+            shared,
+            namespaces,
+            init,
+            canaries: AtomicU16::new(0),
+            ignored: Mutex::default(),
+        })
     }
 
     /// The lab's number.
     pub(crate) fn number(&self) -> u16 {
         self.number
+    }
+
+    /// Leaves it open whether there is an alert about this process.
+    pub(crate) fn ignore(&self, pid: u32) {
+        self.ignored.lock().unwrap_or_else(PoisonError::into_inner).push(pid);
+    }
+
+    /// Whether it is open.
+    pub(crate) fn ignores(&self, pid: u32) -> bool {
+        self.ignored.lock().unwrap_or_else(PoisonError::into_inner).contains(&pid)
     }
 
     /// The first process of the lab, which adopts the others.

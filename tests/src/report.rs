@@ -88,6 +88,11 @@ impl Sums {
     }
 }
 
+/// Prints something that is no result.
+pub(crate) fn note(text: &str) {
+    println!("{text}");
+}
+
 /// Prints a name for `--list`.
 pub(crate) fn list(name: &str, tags: &str) {
     println!("{name}{tags}");

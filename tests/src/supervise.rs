@@ -4,10 +4,14 @@
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid};
+use std::io::ErrorKind;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 /// The variable that tells the suite its directory.
 const VARIABLE: &str = "SENSOR_TESTS_DIRECTORY";
@@ -22,6 +26,7 @@ pub(crate) fn directory() -> Option<PathBuf> {
 
 /// Runs the suite, which is a copy of this program, and cleans up behind it.
 pub(crate) fn run() -> Result<ExitCode> {
+    let _alone = wait_for_others()?;
     let directory = tempfile::Builder::new().prefix("sensor-tests-").tempdir().context("temporary directory")?;
     // Tests also run the sensor and programs as other users.
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))?;
@@ -54,6 +59,25 @@ pub(crate) fn run() -> Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
+/// Each sensor sees the whole host, so that two runs at a time would see each other's shells. The first one holds an
+/// abstract UNIX address, which goes with it.
+fn wait_for_others() -> Result<UnixListener> {
+    let address = SocketAddr::from_abstract_name(PROGRAM)?;
+    let mut told = false;
+    loop {
+        match UnixListener::bind_addr(&address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                if !told {
+                    crate::report::note("waiting for another run on this host to end");
+                    told = true;
+                }
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            result => return result.context("the address that keeps other runs out"),
+        }
+    }
+}
+
 /// They end by themselves, since the suite has.
 fn reap_orphans() -> Result<()> {
     crate::wait::until("the suite's processes to end", || match rustix::process::wait(WaitOptions::NOHANG) {
@@ -66,8 +90,8 @@ fn reap_orphans() -> Result<()> {
 /// Processes that write into the directory may take a moment to be gone.
 fn remove(directory: &Path) -> Result<()> {
     crate::wait::until("the temporary directory to be removed", || match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(None),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(None),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
         _ => Ok(Some(())),
     })
 }

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An actor between two steps.
 pub(crate) struct Actor {
@@ -89,6 +89,13 @@ impl Actor {
             Step::Thread(steps) => {
                 let done = std::thread::scope(|scope| scope.spawn(|| self.play(steps)).join());
                 ensure!(done.is_ok_and(|code| code == ExitCode::SUCCESS), "the thread failed");
+                Ok(())
+            }
+            Step::RepeatFor(ms, steps) => {
+                let end = Instant::now() + Duration::from_millis(*ms);
+                while Instant::now() < end {
+                    steps.iter().try_for_each(|step| self.step(step))?;
+                }
                 Ok(())
             }
             Step::LeaveLeader(steps) => {

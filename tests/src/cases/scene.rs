@@ -15,13 +15,18 @@ pub(super) struct Shell {
     /// Ends it when dropped.
     _player: Player,
     file: PathBuf,
-    pub(super) pid: u32,
+    pid: u32,
 }
 
 impl Shell {
     /// A player that has become one.
     pub(super) fn new(player: Player, file: PathBuf, pid: u32) -> Self {
         Self { _player: player, file, pid }
+    }
+
+    /// Its number on the host.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// The alert about it, the connection apart.

@@ -4,7 +4,7 @@ use super::scene::{SHELL, Shell, closed, shell_after};
 use super::{Case, case};
 use crate::actor::step::{How, Outcome, Step, connect, connect_by, exec, exec_then, fork, report};
 use crate::lab::Lab;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -30,18 +30,17 @@ fn knock(lab: &Lab) -> Step {
     connect_by(closed(lab), How::Plain, Outcome::Refused)
 }
 
-/// Whether the machine kept to the times that the test is about.
-fn in_time(since: Instant) -> Result<()> {
-    ensure!(since.elapsed() < Duration::from_millis(4950), "this machine was too busy for a test of 4.5 s");
-    Ok(())
-}
-
-/// Less than the span of 5 s.
+/// Less than the span of 5 s. Where the machine did not keep to that it is tried again.
 fn just_within(lab: &Lab) -> Result<()> {
-    let start = Instant::now();
-    let shell = shell_after(lab, vec![knock(lab), Step::Sleep(4500)])?;
-    in_time(start)?;
-    lab.expect(&[shell.alert()])
+    for _ in 0..5 {
+        let start = Instant::now();
+        let shell = shell_after(lab, vec![knock(lab), Step::Sleep(4500)])?;
+        if start.elapsed() < Duration::from_millis(4990) {
+            return lab.expect(&[shell.alert()]);
+        }
+        lab.ignore(shell.pid());
+    }
+    bail!("this machine is too busy for a test of 4.5 s")
 }
 
 /// More than the span of 5 s.

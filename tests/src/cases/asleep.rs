@@ -1,0 +1,99 @@
+//! Connections accepted by calls that began long before: they sleep in the kernel while programs are attached to it and
+//! detached. A hook at the exit of the function in which they sleep misses them, one behind the sleep must not.
+
+use super::scene::SUITE;
+use super::{Case, Tag, tagged};
+use crate::actor::step::{Accept, Step, exec, report};
+use crate::expect::Expect;
+use crate::lab::Lab;
+use crate::player::Player;
+use crate::sensor::Sensor;
+use crate::wait::until;
+use anyhow::Result;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+
+pub(super) const CASES: &[Case] = &[
+    tagged("asleep: in accept since before the sensor", &[Tag::Own], |lab| since_before(lab, 1)),
+    tagged("asleep: forty in accept since before the sensor", &[Tag::Own], |lab| since_before(lab, 40)),
+    tagged("asleep: in accept while another program comes and goes", &[Tag::Own], others),
+];
+
+/// Processes called socat that sleep in accept and become shells with their connections.
+struct Sleepers {
+    player: Player,
+    at: SocketAddr,
+    sh: PathBuf,
+    count: u32,
+}
+
+impl Sleepers {
+    /// Puts so many to sleep, all with one listener.
+    fn new(lab: &Lab, port: u16, count: u32) -> Result<Self> {
+        let (socat, sh) = (lab.program("socat")?, lab.program("sh")?);
+        let at = SocketAddr::new(lab.local(), port);
+        let child = vec![report("accepts"), Step::Accept(Accept::Four), Step::Stdio, exec(&sh, &["sh", "-i"])];
+        let fork = Step::Fork { child, reap: false, pids: Vec::new() };
+        let steps = vec![Step::Listen(at), Step::Repeat(count, vec![fork]), Step::Hold];
+        let mut player = lab.play(&socat, &["socat", "TCP-LISTEN:4444,fork", "EXEC:sh -i,nofork"], steps)?;
+        for _ in 0..count {
+            let pid = player.reached("accepts")?.pid;
+            until("a process to sleep in accept", || Ok(is_asleep(pid)?.then_some(())))?;
+        }
+        Ok(Self { player, at, sh, count })
+    }
+
+    /// Connects to all of them.
+    fn wake(&self, lab: &Lab) -> Result<Vec<TcpStream>> {
+        (0..self.count).map(|_| lab.connect(lab.remote(), self.at)).collect()
+    }
+
+    /// The alerts about all of them. Which of them accepts which connection is up to the kernel.
+    fn alerts(&mut self, lab: &Lab) -> Result<Vec<Expect>> {
+        let mut alerts = Vec::new();
+        for _ in 0..self.count {
+            let pid = self.player.reached("end")?.pid;
+            let alert = Expect::alert(pid, &self.sh, &["sh", "-i"]).parent(self.player.pid(), "socat");
+            let alert = alert.field("network.direction", "ingress").field("source.ip", lab.remote().to_string());
+            let alert = alert.field("destination.ip", self.at.ip().to_string());
+            alerts.push(alert.field("destination.port", self.at.port()));
+        }
+        Ok(alerts)
+    }
+}
+
+fn is_asleep(pid: u32) -> Result<bool> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    Ok(stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S')))
+}
+
+/// The calls began before anything was attached.
+fn since_before(lab: &Lab, count: u32) -> Result<()> {
+    let mut sleepers = Sleepers::new(lab, 4444, count)?;
+    let sensor = lab.start_sensor()?;
+    let _connections = sleepers.wake(lab)?;
+    let alerts = sleepers.alerts(lab)?;
+    expect(lab, &sensor, alerts)?;
+    sensor.stop_cleanly().map(drop)
+}
+
+/// Another sensor, with the hooks that the kernel has best, attaches to the same functions and leaves them again.
+fn others(lab: &Lab) -> Result<()> {
+    let mut before = Sleepers::new(lab, 4444, 1)?;
+    let sensor = lab.start_sensor()?;
+    let mut after = Sleepers::new(lab, 4445, 1)?;
+    let other = Sensor::start(lab.binary(), &lab.directory().join("other"), "")?;
+    let mut between = Sleepers::new(lab, 4446, 1)?;
+    other.stop_cleanly()?;
+    let (mut connections, mut alerts) = (Vec::new(), Vec::new());
+    for sleepers in [&mut before, &mut after, &mut between] {
+        connections.extend(sleepers.wake(lab)?);
+        alerts.extend(sleepers.alerts(lab)?);
+    }
+    expect(lab, &sensor, alerts)?;
+    sensor.stop_cleanly().map(drop)
+}
+
+fn expect(lab: &Lab, sensor: &Sensor, alerts: Vec<Expect>) -> Result<()> {
+    lab.expect_of(sensor, if sensor.hooks().accept == "off" { &[] } else { alerts.as_slice() })
+}

@@ -10,6 +10,7 @@ mod consistency;
 mod counters;
 mod expect;
 mod lab;
+mod misses;
 mod namespace;
 mod net;
 mod player;
@@ -53,7 +54,11 @@ struct Options {
     filter: Vec<String>,
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| report::fatal(&format!("{error:#}")))
+}
+
+fn run() -> Result<ExitCode> {
     if let Ok(part) = std::env::var(actor::VARIABLE) {
         return Ok(actor::main(&part));
     }

@@ -79,14 +79,21 @@ impl Run<'_> {
         let chosen = TABLE.iter().flat_map(|cases| cases.iter()).enumerate();
         let chosen: Vec<(usize, &Case)> = chosen.filter(|(_, case)| self.plan.filter.takes(case)).collect();
         let (alone, together): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|(_, case)| case.has(Tag::Alone));
-        let sensor = if together.iter().any(|(_, case)| !case.has(Tag::Own)) {
-            let sensor = Sensor::start(self.setting.binary, &self.setting.directory.join("sensor"), self.setting.hooks);
-            let sensor = sensor.context("the sensor that the tests share")?;
-            sums.hooks(&self.label, sensor.hooks());
-            Some(Arc::new(sensor))
-        } else {
-            None
-        };
+        let mut sensor = None;
+        if together.iter().any(|(_, case)| !case.has(Tag::Own)) {
+            let start = Instant::now();
+            match Sensor::start(self.setting.binary, &self.setting.directory.join("sensor"), self.setting.hooks) {
+                Ok(started) => {
+                    sums.hooks(&self.label, started.hooks());
+                    sensor = Some(Arc::new(started));
+                }
+                Err(error) => {
+                    let failed = Outcome::Failed(format!("{error:#}"));
+                    sums.add("the shared sensor starts", &self.label, start.elapsed(), &failed);
+                    return Ok(());
+                }
+            }
+        }
         let sums = Mutex::new(sums);
         let queue = Mutex::new(VecDeque::from(together));
         std::thread::scope(|scope| {

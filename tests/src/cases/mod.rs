@@ -2,11 +2,13 @@
 
 mod accept;
 mod args;
+mod asleep;
 mod benign;
 mod connect;
 mod identity;
 mod life;
 mod load;
+mod missed;
 mod name;
 mod output;
 mod parent;
@@ -73,6 +75,7 @@ const fn tagged(name: &'static str, tags: &'static [Tag], run: fn(&Lab) -> Resul
 pub(crate) const TABLE: &[&[Case]] = &[
     connect::CASES,
     accept::CASES,
+    asleep::CASES,
     span::CASES,
     identity::CASES,
     name::CASES,
@@ -81,6 +84,7 @@ pub(crate) const TABLE: &[&[Case]] = &[
     shells::CASES,
     benign::CASES,
     load::CASES,
+    missed::CASES,
     life::CASES,
     output::CASES,
 ];

@@ -1,7 +1,6 @@
 //! Connections accepted by calls that began long before: they sleep in the kernel while programs are attached to it and
 //! detached. A hook at the exit of the function in which they sleep misses them, one behind the sleep must not.
 
-use super::scene::SUITE;
 use super::{Case, Tag, tagged};
 use crate::actor::step::{Accept, Step, exec, report};
 use crate::expect::Expect;
@@ -73,7 +72,7 @@ fn since_before(lab: &Lab, count: u32) -> Result<()> {
     let sensor = lab.start_sensor()?;
     let _connections = sleepers.wake(lab)?;
     let alerts = sleepers.alerts(lab)?;
-    expect(lab, &sensor, alerts)?;
+    expect(lab, &sensor, &alerts)?;
     sensor.stop_cleanly().map(drop)
 }
 
@@ -90,10 +89,10 @@ fn others(lab: &Lab) -> Result<()> {
         connections.extend(sleepers.wake(lab)?);
         alerts.extend(sleepers.alerts(lab)?);
     }
-    expect(lab, &sensor, alerts)?;
+    expect(lab, &sensor, &alerts)?;
     sensor.stop_cleanly().map(drop)
 }
 
-fn expect(lab: &Lab, sensor: &Sensor, alerts: Vec<Expect>) -> Result<()> {
-    lab.expect_of(sensor, if sensor.hooks().accept == "off" { &[] } else { alerts.as_slice() })
+fn expect(lab: &Lab, sensor: &Sensor, alerts: &[Expect]) -> Result<()> {
+    lab.expect_of(sensor, if sensor.hooks().accept == "off" { &[] } else { alerts })
 }

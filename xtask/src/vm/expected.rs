@@ -40,12 +40,14 @@ struct Processor {
 }
 
 /// A test that cannot be run.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Skip {
     test: String,
     #[serde(default)]
     series: Vec<String>,
+    #[serde(default)]
+    runs: Vec<String>,
     /// For people.
     #[serde(rename = "why")]
     _why: String,
@@ -60,8 +62,7 @@ pub(crate) struct Table(BTreeMap<String, Processor>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
     hooks: Hooks,
-    /// Tests that are skipped.
-    pub(crate) skips: Vec<String>,
+    skips: Vec<Skip>,
 }
 
 impl Table {
@@ -101,7 +102,7 @@ impl Table {
             hooks.entry(fact.clone()).or_default().extend(kinds.clone());
         }
         let skips = processor.skips.iter().filter(|skip| skip.series.is_empty() || skip.series.contains(&series));
-        Ok(Expected { hooks, skips: skips.map(|skip| skip.test.clone()).collect() })
+        Ok(Expected { hooks, skips: skips.cloned().collect() })
     }
 }
 
@@ -109,6 +110,13 @@ impl Expected {
     /// What a forced hook does.
     pub(crate) fn hook(&self, fact: &str, kind: &str) -> Option<&Hook> {
         self.hooks.get(fact)?.get(kind)
+    }
+
+    /// Whether a test cannot be run in a run.
+    pub(crate) fn skips(&self, run: &str, test: &str) -> bool {
+        let applies =
+            |skip: &Skip| skip.test == test && (skip.runs.is_empty() || skip.runs.iter().any(|one| one == run));
+        self.skips.iter().any(applies)
     }
 
     /// The kind of hook that the sensor takes by itself: the first that works.
@@ -170,6 +178,7 @@ pub(crate) mod tests {
         [[x.skips]]
         test = "once"
         series = ["6.1"]
+        runs = ["kprobe"]
         why = "so"
     "#;
 
@@ -184,7 +193,8 @@ pub(crate) mod tests {
         assert_eq!(old.hook("accept", "kprobe"), Some(&Hook::Works));
         assert_eq!(new.hook("accept", "fentry"), Some(&Hook::Works));
         assert_eq!((old.chosen("accept"), new.chosen("accept"), old.chosen("connect")), ("kprobe", "fentry", "fentry"));
-        assert_eq!((old.skips.len(), new.skips), (2, vec!["always".to_owned()]));
+        assert!(old.skips("auto", "always") && new.skips("auto", "always") && !new.skips("auto", "never"));
+        assert!(old.skips("kprobe", "once") && !old.skips("auto", "once") && !new.skips("kprobe", "once"));
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Case<'_> {
         let mut seen = BTreeSet::new();
         for result in &transcript.results {
             let name = format!("{}: {}", result.run, result.test);
-            let skip_expected = self.expected.skips.contains(&result.test);
+            let skip_expected = self.expected.skips(&result.run, &result.test);
             match result.outcome {
                 Outcome::Failed => faults.push(format!("{name}\n{}", result.details)),
                 Outcome::Skipped if !skip_expected => {

@@ -10,13 +10,15 @@ use crate::enrich::clock;
 use crate::kernel::error::LoadError;
 use crate::kernel::load::Loaded;
 use crate::kernel::log::KernelLog;
+use crate::kernel::missed;
 use crate::kernel::ring::Ring;
 use crate::output::stream;
 use crate::pipeline::Pipeline;
 use crate::service::{Request, Signals, notify};
 use clap::Args;
 use sd_notify::NotifyState;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,6 +95,8 @@ struct Running {
     config: Config,
     config_path: Option<PathBuf>,
     idle: Duration,
+    /// Runs that the kernel had skipped when it was last asked.
+    missed: u64,
 }
 
 impl Running {
@@ -100,11 +104,12 @@ impl Running {
         let start::Started { loaded, connections, executions, kernel_log, signals, pipeline } = started;
         let idle = if events { IDLE_WITH_EVENTS } else { IDLE };
         let config_path = config_path.map(Path::to_owned);
-        Self { loaded, connections, executions, kernel_log, signals, pipeline, config, config_path, idle }
+        Self { loaded, connections, executions, kernel_log, signals, pipeline, config, config_path, idle, missed: 0 }
     }
 
     async fn until_stopped(mut self) -> Exit {
         let mut deadline = Instant::now() + self.idle;
+        let mut look = Instant::now() + IDLE;
         let mut more = false;
         loop {
             let wake = if more { Instant::now() } else { deadline };
@@ -130,7 +135,25 @@ impl Running {
             if Instant::now() >= deadline {
                 deadline = Instant::now() + self.idle;
             }
+            if Instant::now() >= look {
+                look = Instant::now() + IDLE;
+                self.look_for_missed();
+            }
         }
+    }
+
+    /// Asks the kernel which runs it has skipped, and says so if there are more than before.
+    fn look_for_missed(&mut self) -> BTreeMap<String, u64> {
+        let missed = missed::runs(self.loaded.ebpf());
+        let sum = missed.values().sum();
+        if sum > self.missed {
+            tracing::error!(
+                "the kernel skipped {} runs of preempted programs: as many events were not seen",
+                sum - self.missed
+            );
+        }
+        self.missed = sum;
+        missed
     }
 
     /// Handles what the rings hold; whether there may be more.
@@ -177,6 +200,7 @@ impl Running {
     /// Detaches, handles what is left, flushes the outputs, reports the numbers.
     fn stop(mut self) -> Exit {
         notify(&[NotifyState::Stopping]);
+        let missed = self.look_for_missed();
         self.loaded.detach();
         while self.drain(BATCH) {}
         let counters = self.loaded.counters.snapshot();
@@ -196,7 +220,11 @@ impl Running {
             "alert_output": of_stream(alerts),
             "event_output": events.map(of_stream),
         });
-        tracing::info!(counters = counters.to_json().to_string(), user_side = user_side.to_string(), "counters");
+        tracing::info!(
+            counters = with_missed(counters.to_json(), missed).to_string(),
+            user_side = user_side.to_string(),
+            "counters"
+        );
         let lost = alerts.dropped + events.map_or(0, |stats| stats.dropped);
         if lost == 0 {
             tracing::info!("stopped");
@@ -206,6 +234,16 @@ impl Running {
             Exit::Failed
         }
     }
+}
+
+/// The counters, and beside each hook's the runs that the kernel skipped, which no counter of a program can hold.
+fn with_missed(mut counters: Value, missed: BTreeMap<String, u64>) -> Value {
+    for (hook, runs) in missed {
+        if let Some(counters) = counters.get_mut(hook).and_then(Value::as_object_mut) {
+            counters.insert("missed_recursion".to_owned(), runs.into());
+        }
+    }
+    counters
 }
 
 /// What the rule takes from the configuration.

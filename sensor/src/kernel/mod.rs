@@ -8,6 +8,7 @@ pub mod hook;
 pub mod layout;
 pub mod load;
 pub mod log;
+pub mod missed;
 pub mod ring;
 pub mod settings;
 mod tracefs;

@@ -42,7 +42,12 @@ pub fn start(format: LogFormat, level: LogLevel) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(io::stderr);
+    // A log that cannot be written must not end the sensor: reporting that on standard error would panic.
+    let builder = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_max_level(level)
+        .with_target(false)
+        .with_writer(io::stderr);
     // Only the first call can succeed, and the first one is the one that counts.
     let _ = match format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),

@@ -14,11 +14,14 @@ use crate::enrich::{clock, container, process};
 use crate::event::decode::{self, DecodeError};
 use crate::event::ecs::{self, Extras, Origin, ParentProgram, ParentSource};
 use crate::event::facts::Facts;
-use crate::event::{Ancestor, Args, BootTime, Connection, Exec, Lineage, ProcessKey, Reason, WallOffset, WallTime};
+use crate::event::{Ancestor, Args, BootTime, Connection, Exec, Lineage, ProcessKey, WallOffset, WallTime};
 use crate::output::stream::Stream;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long a changed wall clock is not followed because connections are waiting.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the user side has seen and made of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +52,7 @@ pub struct Pipeline {
     events: Option<Stream>,
     span: Duration,
     last_event: BootTime,
+    clock_differs: Option<BootTime>,
     sequence: u64,
     stats: Stats,
 }
@@ -74,6 +78,7 @@ impl Pipeline {
             alerts,
             events,
             last_event: BootTime(0),
+            clock_differs: None,
             // Microseconds since boot: higher than any number of an earlier run, whose events may stand in the same file.
             sequence: clock::now().0.0 / 1_000,
             stats: Stats::default(),
@@ -105,15 +110,20 @@ impl Pipeline {
         }
     }
 
-    /// Follows a change of the wall clock, but never while a connection may still be waiting for its execution: both
-    /// documents of a match are dated by the same offset.
+    /// Follows a change of the wall clock, but not while a connection may still be waiting for its execution, so that both
+    /// documents of a match are dated by the same offset; yet after [`CLOCK_PATIENCE`] also then: what belongs together is
+    /// measured by the boot clock in any case.
     pub fn follow_clock(&mut self, boot: BootTime, wall: WallTime) {
-        let quiet = boot.0.saturating_sub(self.last_event.0);
-        if u128::from(quiet) > (self.span + Duration::from_secs(1)).as_nanos() {
-            let offset = WallOffset::between(boot, wall);
-            if !offset.is_near(self.origin.offset) {
-                self.origin.offset = offset;
-            }
+        let offset = WallOffset::between(boot, wall);
+        if offset.is_near(self.origin.offset) {
+            self.clock_differs = None;
+            return;
+        }
+        let since = |then: BootTime| Duration::from_nanos(boot.0.saturating_sub(then.0));
+        let differs = *self.clock_differs.get_or_insert(boot);
+        if since(self.last_event) > self.span + Duration::from_secs(1) || since(differs) > CLOCK_PATIENCE {
+            self.origin.offset = offset;
+            self.clock_differs = None;
         }
     }
 
@@ -159,7 +169,7 @@ impl Pipeline {
         }
         self.last_event = self.last_event.max(event.at);
         self.stats.executions += 1;
-        if event.reason == Reason::Parent {
+        if event.comm == SOCAT.as_bytes() || event.executable.name == SOCAT.as_bytes() {
             self.parents.executed(event);
         }
         let extras = self.extras(event.uid, event.process, &event.lineage);

@@ -102,7 +102,7 @@ impl Origin {
         document.put("destination", end(*destination));
         let version = if remote.is_ipv4() { "ipv4" } else { "ipv6" };
         document.put("network", json!({"transport": "tcp", "type": version, "direction": way}));
-        if local.port() == 0 {
+        if local.port() == 0 && direction == Direction::Attempted {
             document.absent("source.port", "the kernel had not chosen it when the connection was seen");
         }
         document.own("arm", arm);

@@ -1,6 +1,6 @@
 //! Trying the candidates for a fact, one after the other, by really loading and attaching their programs.
 
-use super::error::{LoadError, chain, is_permission, reasons};
+use super::error::{LoadError, chain, is_permission, may_load, reasons};
 use super::hook::{Attachment, Candidate, Choice, Fact, Mechanism, Place, Refusal, candidates};
 use super::tracefs::with_tracefs;
 use aya::programs::{Program, ProgramError};
@@ -34,7 +34,7 @@ impl<'a> Hooks<'a> {
                 }
             }
         }
-        if permitted || rustix::process::geteuid().is_root() {
+        if permitted || may_load() {
             Err(LoadError::NoHook { fact, refusals })
         } else {
             Err(LoadError::NotPermitted(reasons(&refusals)))

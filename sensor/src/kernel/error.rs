@@ -101,9 +101,16 @@ pub(super) fn is_permission(error: &(dyn Error + 'static)) -> bool {
 
 pub(super) fn refused(error: &(dyn Error + 'static), otherwise: impl FnOnce(String) -> LoadError) -> LoadError {
     let text = chain(error);
-    if is_permission(error) && !rustix::process::geteuid().is_root() {
-        LoadError::NotPermitted(text)
-    } else {
-        otherwise(text)
-    }
+    if is_permission(error) && !may_load() { LoadError::NotPermitted(text) } else { otherwise(text) }
+}
+
+/// Whether this process has what loading eBPF programs needs: `CAP_BPF` (5.8), or `CAP_SYS_ADMIN`, which includes it. Root in a
+/// container mostly has neither.
+pub(super) fn may_load() -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    const CAP_BPF: u32 = 39;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+    effective.is_none_or(|bits| bits & (1 << CAP_SYS_ADMIN | 1 << CAP_BPF) != 0)
 }

@@ -9,10 +9,10 @@ use super::layout::{self, Resolved};
 use super::ring::Ring;
 use super::settings::SettingsMap;
 use aya::maps::{Array, HashMap, MapError};
-use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
+use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, Endianness};
 use sensor_common::layout::Field;
 use sensor_common::record::Arm;
-use sensor_common::settings::{Names, Slot};
+use sensor_common::settings::{Names, PENDING_CAPACITY, Slot};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -73,7 +73,7 @@ pub struct Loaded {
 /// See [`LoadError`].
 pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     let (resolved, parameters) = inspect(&options.btf)?;
-    let copies = possible_cpus();
+    let copies = possible_cpus()?;
 
     let mut loader = EbpfLoader::new();
     loader
@@ -82,6 +82,8 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
         .override_global("NAMES", bytemuck::bytes_of(&options.names), true)
         .override_global("ARGUMENT_OFFSET", &ARGUMENT_OFFSET, true)
         .map_max_entries("COUNTS", copies)
+        // Each CPU keeps up to 128 free entries to itself, and half of the rest is not evicted from.
+        .map_max_entries("PENDING", PENDING_CAPACITY.saturating_add(copies.saturating_mul(256)))
         .map_max_entries("CONNECTIONS", options.connections_bytes)
         .map_max_entries("EXECUTIONS", options.executions_bytes);
     let mut ebpf = loader.load(OBJECT).map_err(|error| refused(&error, LoadError::Object))?;
@@ -91,7 +93,8 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     let mut settings = SettingsMap::new(ebpf.map("SETTINGS").ok_or(LoadError::Missing("map SETTINGS"))?)?;
     settings.write(&options.slot);
 
-    let aya_btf = AyaBtf::from_sys_fs().map_err(|error| LoadError::AyaBtf(error.to_string()))?;
+    let aya_btf = AyaBtf::parse_file(&options.btf, Endianness::default())
+        .map_err(|error| LoadError::AyaBtf(error.to_string()))?;
     let mut hooks = Hooks::new(&mut ebpf, &parameters, &aya_btf);
     // The exec hook first: an execution that follows a connection is then never missed.
     let choices = vec![
@@ -184,6 +187,8 @@ impl Loaded {
 }
 
 /// How many CPUs the kernel may ever use.
-fn possible_cpus() -> u32 {
-    aya::util::nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1).max(1)
+fn possible_cpus() -> Result<u32, LoadError> {
+    let unknown = |(path, source): (&'static str, io::Error)| LoadError::MapMemory { name: path, source };
+    let cpus = aya::util::nr_cpus().map_err(unknown)?;
+    Ok(u32::try_from(cpus).unwrap_or(u32::MAX))
 }

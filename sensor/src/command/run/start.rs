@@ -3,6 +3,7 @@
 use super::{Format, Options, parameters};
 use crate::alert::text;
 use crate::config::{Config, Hook};
+use crate::detect::eql::Networks;
 use crate::detect::rule::{CONNECTING, REVERSE_SHELL_VIA_CHILD, SOCAT, kernel_names};
 use crate::enrich::host::Host;
 use crate::enrich::proc::Proc;
@@ -72,7 +73,7 @@ pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
     tracing::debug!(host_id = host.id, source = host.id_source, "host");
     let users = Users::new(PathBuf::from("/etc/passwd"));
     let mut pipeline = Pipeline::new(&REVERSE_SHELL_VIA_CHILD, parameters(config), origin, users, alerts, events);
-    look_around(&mut loaded, &mut pipeline)?;
+    look_around(&mut loaded, &mut pipeline, &parameters(config).excluded)?;
 
     let [exec, connect, accept] = ["exec", "connect", "accept"].map(|fact| chosen(&loaded.choices, fact));
     tracing::info!(exec, connect, accept, "sensor ready");
@@ -137,7 +138,7 @@ fn chosen(choices: &[Choice], fact: &str) -> String {
 }
 
 /// Reads from /proc what happened before the hooks were attached.
-fn look_around(loaded: &mut Loaded, pipeline: &mut Pipeline) -> Result<()> {
+fn look_around(loaded: &mut Loaded, pipeline: &mut Pipeline, excluded: &Networks) -> Result<()> {
     let proc = Proc::live();
     let wanted = Wanted { connecting: &CONNECTING, parent: SOCAT };
     let Found { parents, connections, waiting, processes, denied, incomplete } =
@@ -150,7 +151,10 @@ fn look_around(loaded: &mut Loaded, pipeline: &mut Pipeline) -> Result<()> {
         }
     }
     let (now, _) = clock::now();
-    let arms: Vec<Arm> = connections.iter().zip(1..).map(|(found, number)| arm(&proc, found, number, now)).collect();
+    // A process has one place in the table, which must not go to a connection that does not count.
+    let destination = |found: &&scan::Connection| if found.accepted { found.local.ip() } else { found.remote.ip() };
+    let counting = connections.iter().filter(|found| !excluded.contain(destination(found)));
+    let arms: Vec<Arm> = counting.zip(1..).map(|(found, number)| arm(&proc, found, number, now)).collect();
     loaded.remember(&arms)?;
     tracing::info!(
         processes,

@@ -185,7 +185,7 @@ impl Pipeline {
 
     fn push(&mut self, document: &Arc<Value>, exec: Option<&Exec>) {
         if let Some(events) = &mut self.events {
-            events.send(Arc::clone(document));
+            events.send(document);
         }
         let outcome = match Facts::from_value(document) {
             Ok(facts) => self.correlator.push(&facts, Arc::clone(document)),
@@ -214,7 +214,7 @@ impl Pipeline {
             assumed: &found.assumed,
         };
         let (boot, wall) = clock::now();
-        self.alerts.send(Arc::new(alert::document(&finding, wall)));
+        self.alerts.send(&alert::document(&finding, wall));
         self.stats.alerts += 1;
         self.stats.slowest_ns = self.stats.slowest_ns.max(boot.0.saturating_sub(exec.at.0));
     }

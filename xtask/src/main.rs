@@ -7,6 +7,7 @@
 mod apt;
 mod bench;
 mod ebpf;
+mod fuzz;
 mod host;
 mod leftover;
 mod lint;
@@ -57,6 +58,8 @@ enum Command {
     },
     /// Check format, lints, unit tests, the eBPF object and the sensor on this host
     Test(test::Options),
+    /// Give whatever reads untrusted bytes all sorts of them
+    Fuzz(fuzz::Options),
     /// Run the end-to-end tests in virtual machines with other kernels
     Vm(vm::Options),
     /// Measure what things cost
@@ -88,6 +91,7 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Build => println!("{}", described(&host::build(root)?)?),
         Command::Run { arguments } => run::run(root, arguments)?,
         Command::Test(options) => return test::test(root, &options),
+        Command::Fuzz(options) => return fuzz::fuzz(root, &options),
         Command::Vm(options) => return vm::vm(root, &options),
         Command::Bench(options) => return bench::bench(root, &options),
         Command::Live { filter } => return live::supervise(filter.as_deref()),

@@ -109,6 +109,15 @@ pub(crate) fn for_testing() -> Result<()> {
     if packages.is_empty() { Ok(()) } else { apt::install(&packages) }
 }
 
+/// Installs what compiles libFuzzer.
+pub(crate) fn for_fuzzing() -> Result<()> {
+    if std::env::var_os("CXX").is_some() || shell::find("c++").is_some() {
+        return Ok(());
+    }
+    ensure!(apt::is_debian(), "fuzzing needs a C++ compiler: install g++ or clang");
+    apt::install(&["g++"])
+}
+
 fn missing(tools: &[(bool, &str)]) -> String {
     tools.iter().filter(|(there, _)| !there).map(|(_, tool)| *tool).collect::<Vec<_>>().join(", ")
 }

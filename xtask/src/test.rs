@@ -4,12 +4,15 @@
 //! as one.
 
 use crate::tally::{self, Tally};
-use crate::{ebpf, live, setup, shell, vm};
+use crate::{ebpf, fuzz, live, setup, shell, vm};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
+
+/// Seconds for each fuzz target: the committed inputs, and what is near them.
+const FUZZ_SECONDS: u32 = 5;
 
 /// What to check.
 #[derive(Args)]
@@ -34,6 +37,8 @@ enum Step {
     Clippy,
     /// cargo test
     Unit,
+    /// A few seconds of `cargo xtask fuzz`
+    Fuzz,
     /// The end-to-end tests, as root
     Live,
     /// The end-to-end tests in virtual machines, on the kernels that `cargo xtask vm` takes
@@ -90,6 +95,7 @@ fn perform(step: Step, root: &Path, options: &Options) -> Result<Tally> {
         Step::Ebpf => Ok(ebpf(root, options.reproducible)),
         Step::Clippy => Ok(clippy(root)),
         Step::Unit => unit(root, options.filter.as_deref()),
+        Step::Fuzz => fuzz::run(root, FUZZ_SECONDS, &[]),
         Step::Live => {
             setup::for_testing()?;
             live::run(root, options.filter.as_deref())

@@ -32,18 +32,20 @@ pub(crate) fn measure(root: &Path, options: &Options) -> Result<ExitCode> {
     setup::for_building()?;
     let sensor = host::build(root)?;
     let stream = generate(root, options.megabytes << 20)?;
-    let (took, peak_kb, alerts) = replay(&sensor, &stream.path)?;
+    let Run { took, cost, alerts } = replay(&sensor, &stream.path)?;
     fs::remove_file(&stream.path)?;
     ensure!(alerts == stream.matches, "{alerts} alerts, {} expected", stream.matches);
     println!(
-        "replay: {} events, {} MB, {} matches, all found; {:.2} s, {:.0} events/s, {:.0} MB/s; peak memory {:.1} MB",
+        "replay: {} events, {} MB, {} matches, all found\n\
+         replay: {:.2} s, {:.0} events/s; of that {:.2} s on the processor, {:.0} events/s of one core; peak memory {:.1} MB",
         stream.events,
         stream.bytes >> 20,
         stream.matches,
         took.as_secs_f64(),
         rate(stream.events, took),
-        rate(stream.bytes >> 20, took),
-        f64::from(peak_kb) / 1024.0,
+        cost.processor.as_secs_f64(),
+        rate(stream.events, cost.processor),
+        f64::from(cost.peak_kb) / 1024.0,
     );
     Ok(ExitCode::SUCCESS)
 }
@@ -103,8 +105,23 @@ fn moved(event: &Value, round: i64, number: usize) -> Result<String> {
     Ok(format!("{event}\n"))
 }
 
-/// How long it took, the peak of resident memory in kB, and the number of alerts.
-fn replay(sensor: &Path, file: &Path) -> Result<(Duration, u32, u64)> {
+/// A replay: how long it took, what it cost, and the number of alerts.
+struct Run {
+    took: Duration,
+    cost: Cost,
+    alerts: u64,
+}
+
+/// What a process has used.
+#[derive(Default)]
+struct Cost {
+    /// Time on a processor.
+    processor: Duration,
+    /// Peak of resident memory.
+    peak_kb: u32,
+}
+
+fn replay(sensor: &Path, file: &Path) -> Result<Run> {
     let alerts = file.with_extension("alerts");
     let start = Instant::now();
     let mut child = Command::new(sensor)
@@ -114,24 +131,33 @@ fn replay(sensor: &Path, file: &Path) -> Result<(Duration, u32, u64)> {
         .stdin(Stdio::null())
         .spawn()
         .context("sensor replay")?;
-    let peak = watch(&mut child)?;
+    let cost = watch(&mut child)?;
     let took = start.elapsed();
     let count = fs::read_to_string(&alerts)?.lines().count() as u64;
     fs::remove_file(&alerts)?;
-    Ok((took, peak, count))
+    Ok(Run { took, cost, alerts: count })
 }
 
-/// Waits for the end, and asks meanwhile for the peak of memory, which the kernel keeps.
-fn watch(child: &mut Child) -> Result<u32> {
-    let mut peak = 0;
+/// Waits for the end, and asks meanwhile for what the kernel counts of the process. It has one thread.
+fn watch(child: &mut Child) -> Result<Cost> {
+    let mut cost = Cost::default();
     loop {
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        peak = line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(peak);
+        let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", child.id())).unwrap_or_default();
+        if let Some(peak) = read("status").lines().find_map(|line| line.strip_prefix("VmHWM:")).and_then(first) {
+            cost.peak_kb = u32::try_from(peak)?;
+        }
+        if let Some(nanoseconds) = first(&read("schedstat")) {
+            cost.processor = Duration::from_nanos(nanoseconds);
+        }
         match child.try_wait()? {
-            Some(status) if status.success() => return Ok(peak),
+            Some(status) if status.success() => return Ok(cost),
             Some(status) => bail!("sensor replay ended with {status}"),
             None => sleep(Duration::from_millis(20)),
         }
     }
+}
+
+/// The number that a line begins with.
+fn first(line: &str) -> Option<u64> {
+    line.split_whitespace().next()?.parse().ok()
 }

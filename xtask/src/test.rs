@@ -27,7 +27,7 @@ pub(crate) struct Options {
     filter: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Step {
     /// cargo fmt --check
     Fmt,
@@ -157,4 +157,21 @@ fn unit(root: &Path, filter: Option<&str>) -> Result<Tally> {
         println!("{}", held.join("\n"));
     }
     Ok(sum.with_status(status.success()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(only: &[Step], filter: Option<&str>) -> Vec<Step> {
+        let options = Options { only: only.to_vec(), reproducible: false, filter: filter.map(str::to_owned) };
+        Step::value_variants().iter().copied().filter(|step| options.takes(*step)).collect()
+    }
+
+    #[test]
+    fn a_filter_starts_no_machines_unless_asked_to() {
+        assert_eq!(steps(&[], None), Step::value_variants());
+        assert!(!steps(&[], Some("connect")).contains(&Step::Vm));
+        assert_eq!(steps(&[Step::Vm, Step::Unit], Some("connect")), [Step::Unit, Step::Vm]);
+    }
 }

@@ -69,8 +69,10 @@ pub(crate) enum Ended {
     TooLong(Duration),
 }
 
-/// Parameters of the kernel: whatever is wrong with it ends the machine at once.
-const PARAMETERS: &str = "quiet panic=-1 oops=panic softlockup_panic=1 hung_task_panic=1";
+/// Parameters of the kernel: whatever is wrong with it ends the machine at once. A processor that is emulated may stand
+/// still for half a minute while others use the host's, which is no fault of the kernel's.
+const PARAMETERS: &str = "quiet panic=-1 oops=panic softlockup_panic=1 hung_task_panic=1 watchdog_thresh=60 \
+    rcupdate.rcu_cpu_stall_timeout=120";
 
 /// Longest line that is read whole; a longer one is taken in parts.
 const LINE: u64 = 1 << 20;

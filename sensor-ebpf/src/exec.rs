@@ -130,7 +130,10 @@ fn send<C: EbpfContext>(ctx: &C, task: Kptr<Probed>, old_tid: u32, bprm: Kptr<Pr
     let reason_place = &raw mut header.reason;
     // SAFETY: a field of the value above.
     unsafe { reason_place.write_volatile(reason) };
-    carry(arm, task, &mut header.arm);
+    if !carry(arm, task, &mut header.arm) {
+        // SAFETY: as above.
+        unsafe { reason_place.write_volatile(REASON_PRESSURE) };
+    }
     // SAFETY: as above.
     let tail: *mut u8 = unsafe { &raw mut (*space).tail }.cast();
     let Some(len) = fill(task, old_tid, bprm, header, tail) else {
@@ -150,21 +153,22 @@ fn send<C: EbpfContext>(ctx: &C, task: Kptr<Probed>, old_tid: u32, bprm: Kptr<Pr
 }
 
 /// Copies the pending connection into the record, or notes that there is none. The table's entries are used again without delay, so
-/// under a flood of connections the copy may be another process's by now; the user side then goes by what it knows itself.
+/// under a flood of connections the copy may be another process's by now: then it is not carried, and `false`.
 #[inline(always)]
-fn carry(arm: *const Arm, task: Kptr<Probed>, to: &mut Arm) {
+fn carry(arm: *const Arm, task: Kptr<Probed>, to: &mut Arm) -> bool {
     // SAFETY: null, or an entry of a preallocated map.
-    match unsafe { arm.as_ref() } {
-        Some(arm) => {
-            *to = *arm;
-            if task.read(offset!(task_tgid)) == Some(to.tgid) {
-                complete_port(to);
-            } else {
-                to.sequence = 0;
-            }
-        }
-        None => to.sequence = 0,
+    let Some(arm) = (unsafe { arm.as_ref() }) else {
+        to.sequence = 0;
+        return true;
+    };
+    *to = *arm;
+    let same = task.read(offset!(task_tgid)) == Some(to.tgid);
+    if same {
+        complete_port(to);
+    } else {
+        to.sequence = 0;
     }
+    same
 }
 
 /// Puts the rest of the record together; its length in bytes.

@@ -4,9 +4,10 @@
 //! document; the correlator knows the other by its identity.
 
 use crate::alert::{self, Finding};
-use crate::detect::correlator::{Correlator, MAX_PROCESSES, Match, Outcome};
+use crate::detect::correlator::{Correlator, Match, Outcome};
 use crate::detect::moment::{Key, Moment};
 use crate::detect::rule::{Parameters, Rule, SOCAT};
+use crate::enrich::onlooker::Onlooker;
 use crate::enrich::parents::{Parents, Program};
 use crate::enrich::proc::Proc;
 use crate::enrich::user::Users;
@@ -14,12 +15,18 @@ use crate::enrich::{clock, container, process};
 use crate::event::decode::{self, DecodeError};
 use crate::event::ecs::{self, Extras, Origin, ParentProgram, ParentSource};
 use crate::event::facts::Facts;
-use crate::event::{Ancestor, Args, BootTime, Connection, Exec, Lineage, ProcessKey, WallOffset, WallTime};
+use crate::event::{Args, BootTime, Connection, Exec, Lineage, ProcessKey, WallOffset, WallTime};
 use crate::output::stream::Stream;
+use sensor_common::settings::PENDING_CAPACITY;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Processes whose connections are remembered: as many as the kernel side remembers.
+const PROCESSES: usize = PENDING_CAPACITY as usize;
+/// Arguments of a parent that are shown where they decide nothing, and their bytes.
+const PARENT_ARGS: usize = 64;
+const PARENT_BYTES: usize = 4096;
 /// How long a changed wall clock is not followed because connections are waiting.
 const CLOCK_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -40,14 +47,32 @@ pub struct Stats {
     pub slowest_ns: u64,
 }
 
+/// What the correlator keeps: little, for as many processes as an attacker starts.
+#[derive(Clone, Debug)]
+enum Payload {
+    Connection(Arc<Held>),
+    Exec,
+}
+
+/// A connection that waits for its execution; its document is made when there is a match.
+#[derive(Debug)]
+struct Held {
+    event: Connection,
+    sequence: u64,
+    offset: WallOffset,
+    /// Its document, if that was written to the events: the alert then holds the very same.
+    recorded: Option<Value>,
+}
+
 /// The user side.
 #[derive(Debug)]
 pub struct Pipeline {
     origin: Origin,
-    correlator: Correlator<Arc<Value>>,
+    correlator: Correlator<Payload>,
     parents: Parents,
     users: Users,
     proc: Proc,
+    onlooker: Onlooker,
     alerts: Stream,
     events: Option<Stream>,
     span: Duration,
@@ -71,10 +96,11 @@ impl Pipeline {
         Self {
             origin,
             span: parameters.span,
-            correlator: Correlator::new(rule, parameters, MAX_PROCESSES),
+            correlator: Correlator::new(rule, parameters, PROCESSES),
             parents: Parents::default(),
             users,
             proc: Proc::live(),
+            onlooker: Onlooker::new(Proc::live()),
             alerts,
             events,
             last_event: BootTime(0),
@@ -94,6 +120,23 @@ impl Pipeline {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// Connections that were forgotten because too many processes had some.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.correlator.stats().evicted
+    }
+
+    /// Documents that the outputs could not take.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.alerts.stats().dropped + self.events.as_ref().map_or(0, |events| events.stats().dropped)
+    }
+
+    /// Forgets what cannot match any more at this time.
+    pub fn forget_expired(&mut self, boot: BootTime, wall: WallTime) {
+        self.correlator.forget_expired(&Moment::on_boot_clock(&self.origin.boot_id, boot, wall));
     }
 
     /// The rule's parameters after a reload.
@@ -157,10 +200,18 @@ impl Pipeline {
             return;
         }
         self.stats.connections += 1;
-        let extras = self.extras(event.uid, event.process, &event.lineage);
         let sequence = self.next_sequence();
-        let document = self.origin.connection(event, sequence, &extras);
-        self.push(&Arc::new(document), None);
+        let recorded = self.events.is_some().then(|| self.extras(event.uid, event.process, None));
+        let document = self.origin.connection(event, sequence, recorded.as_ref().unwrap_or(&Extras::default()));
+        self.record(&document);
+        let held = Held {
+            event: event.clone(),
+            sequence,
+            offset: self.origin.offset,
+            recorded: recorded.map(|_| document.clone()),
+        };
+        let outcome = self.judge(&document, Payload::Connection(Arc::new(held)));
+        tracing::trace!(?outcome, "connection");
     }
 
     fn exec(&mut self, event: &Exec) {
@@ -172,10 +223,24 @@ impl Pipeline {
         if event.comm == SOCAT.as_bytes() || event.executable.name == SOCAT.as_bytes() {
             self.parents.executed(event);
         }
-        let extras = self.extras(event.uid, event.process, &event.lineage);
         let sequence = self.next_sequence();
+        // What does not match needs nothing from /proc but the arguments that decide: a flood of executions is judged quickly.
+        let extras = match self.events {
+            Some(_) => self.extras(event.uid, event.process, Some(&event.lineage)),
+            None => Extras { parent: self.deciding_parent(event.process, &event.lineage), ..Extras::default() },
+        };
         let document = self.origin.exec(event, sequence, &extras);
-        self.push(&Arc::new(document), Some(event));
+        self.record(&document);
+        match self.judge(&document, Payload::Exec) {
+            Some(Outcome::Match(found)) => {
+                let full = match self.events {
+                    Some(_) => extras,
+                    None => Extras { parent: extras.parent.clone(), ..self.extras(event.uid, event.process, None) },
+                };
+                self.alert(&found, event, sequence, full);
+            }
+            outcome => tracing::trace!(?outcome, "execution"),
+        }
     }
 
     fn next_sequence(&mut self) -> u64 {
@@ -183,25 +248,37 @@ impl Pipeline {
         self.sequence
     }
 
-    fn push(&mut self, document: &Arc<Value>, exec: Option<&Exec>) {
+    fn record(&mut self, document: &Value) {
         if let Some(events) = &mut self.events {
             events.send(document);
         }
-        let outcome = match Facts::from_value(document) {
-            Ok(facts) => self.correlator.push(&facts, Arc::clone(document)),
+    }
+
+    fn judge(&mut self, document: &Value, payload: Payload) -> Option<Outcome<Payload>> {
+        match Facts::from_value(document) {
+            Ok(facts) => Some(self.correlator.push(&facts, payload)),
             Err(error) => {
                 tracing::error!("the sensor does not understand its own document: {error}");
-                return;
+                None
             }
-        };
-        match (outcome, exec) {
-            (Outcome::Match(found), Some(exec)) => self.alert(&found, exec),
-            (outcome, _) => tracing::trace!(?outcome, "no match"),
         }
     }
 
-    fn alert(&mut self, found: &Match<Arc<Value>>, exec: &Exec) {
-        let mut connection = Value::clone(&found.connection);
+    fn alert(&mut self, found: &Match<Payload>, exec: &Exec, sequence: u64, mut extras: Extras) {
+        let Payload::Connection(held) = &found.connection else { return };
+        if extras.parent.is_none() {
+            extras.parent = self.any_parent(&exec.lineage);
+        }
+        let exec_document = self.origin.exec(exec, sequence, &extras);
+        let mut connection = match &held.recorded {
+            Some(document) => document.clone(),
+            None => {
+                let origin = Origin { offset: held.offset, ..self.origin.clone() };
+                let user = self.users.name(held.event.uid).map(str::to_owned);
+                let extras = Extras { user, container: extras.container.clone(), parent: None };
+                origin.connection(&held.event, held.sequence, &extras)
+            }
+        };
         if let Some(carried) = &exec.connection {
             ecs::complete_port(&mut connection, carried.local.port());
         }
@@ -209,7 +286,7 @@ impl Pipeline {
             rule: self.correlator.rule(),
             others: &[],
             connection: &connection,
-            exec: &found.exec,
+            exec: &exec_document,
             elapsed_ms: found.elapsed_ms,
             assumed: &found.assumed,
         };
@@ -220,29 +297,51 @@ impl Pipeline {
     }
 
     /// What the record does not hold. From /proc, late: the process may be gone by now.
-    fn extras(&mut self, uid: u32, process: ProcessKey, lineage: &Lineage) -> Extras {
-        let facts = process::facts(&self.proc, process).ok();
-        let cgroup = facts.and_then(|facts| facts.cgroup.ok());
+    fn extras(&mut self, uid: u32, process: ProcessKey, lineage: Option<&Lineage>) -> Extras {
+        let cgroup = process::cgroup(&self.proc, process).ok();
         Extras {
             user: self.users.name(uid).map(str::to_owned),
             container: cgroup.and_then(|cgroup| container::id(&cgroup).map(str::to_owned)),
-            parent: lineage.ancestors.first().and_then(|parent| self.parent(process, parent, lineage)),
+            parent: lineage.and_then(|lineage| {
+                let deciding = self.deciding_parent(process, lineage);
+                deciding.or_else(|| self.any_parent(lineage))
+            }),
         }
     }
 
-    fn parent(&mut self, process: ProcessKey, parent: &Ancestor, lineage: &Lineage) -> Option<ParentProgram> {
-        let is_socat = parent.comm == SOCAT.as_bytes() || parent.exe == SOCAT.as_bytes();
-        if is_socat && let Some(program) = self.parents.program(process, lineage) {
+    /// The program of a parent whose arguments decide: those of its execution, or those that it shows now. If nobody knows them
+    /// they count as if they matched.
+    fn deciding_parent(&mut self, process: ProcessKey, lineage: &Lineage) -> Option<ParentProgram> {
+        let parent = lineage.ancestors.first()?;
+        if parent.comm != SOCAT.as_bytes() && parent.exe != SOCAT.as_bytes() {
+            return None;
+        }
+        if let Some(program) = self.parents.program(process, lineage) {
             let Program { executable, args, recorded, .. } = program.clone();
             let source = if recorded { ParentSource::Exec } else { ParentSource::Proc };
             return Some(ParentProgram { executable, args, source });
         }
-        let facts = process::facts(&self.proc, parent.key).ok();
-        let executable = facts.as_ref().and_then(|facts| Some(facts.exe.as_ref().ok()?.path.clone()));
-        let args = facts.and_then(|facts| facts.args.ok()).map(|args| from_proc(args, is_socat));
-        // The arguments of a parent that decides, and that nobody knows, count as if they matched.
-        let unknown = is_socat.then(|| Args { truncated: true, unsearched: true, ..Args::default() });
-        args.or(unknown).map(|args| ParentProgram { executable, args, source: ParentSource::Proc })
+        let unknown = Args { truncated: true, unsearched: true, ..Args::default() };
+        let (executable, args) = self.onlooker.facts(parent.key).map_or((None, None), in_proc);
+        let args = args.map_or(unknown, |args| from_proc(args, true));
+        Some(ParentProgram { executable, args, source: ParentSource::Proc })
+    }
+
+    /// The program of a parent that decides nothing, as it shows itself now; of its arguments the first few.
+    fn any_parent(&mut self, lineage: &Lineage) -> Option<ParentProgram> {
+        let (executable, args) = in_proc(self.onlooker.facts(lineage.ancestors.first()?.key)?);
+        let mut args = args?;
+        let mut room = PARENT_BYTES;
+        let fits = |arg: &&Vec<u8>| {
+            room = room.saturating_sub(arg.len() + 1);
+            room > 0
+        };
+        let shown = args.args.iter().take(PARENT_ARGS).take_while(fits).count();
+        let count = u32::try_from(args.args.len()).unwrap_or(u32::MAX);
+        args.truncated |= shown < args.args.len();
+        args.args.truncate(shown);
+        let args = Args { count, ..from_proc(args, false) };
+        Some(ParentProgram { executable, args, source: ParentSource::Proc })
     }
 
     /// Flushes the outputs; what has become of the alerts and of the events.
@@ -250,6 +349,11 @@ impl Pipeline {
     pub fn close(self) -> (crate::output::stream::Stats, Option<crate::output::stream::Stats>) {
         (self.alerts.close(), self.events.map(Stream::close))
     }
+}
+
+/// The executable and the arguments of a process that was looked at.
+fn in_proc(facts: process::Facts) -> (Option<Vec<u8>>, Option<process::Args>) {
+    (facts.exe.ok().map(|exe| exe.path), facts.args.ok())
 }
 
 /// Arguments as /proc shows them; a part that was not read counts as unsearched where arguments decide.

@@ -95,8 +95,8 @@ struct Running {
     config: Config,
     config_path: Option<PathBuf>,
     idle: Duration,
-    /// Runs that the kernel had skipped when it was last asked.
-    missed: u64,
+    /// Losses that the log has told already.
+    told: BTreeMap<String, u64>,
 }
 
 impl Running {
@@ -104,7 +104,18 @@ impl Running {
         let start::Started { loaded, connections, executions, kernel_log, signals, pipeline } = started;
         let idle = if events { IDLE_WITH_EVENTS } else { IDLE };
         let config_path = config_path.map(Path::to_owned);
-        Self { loaded, connections, executions, kernel_log, signals, pipeline, config, config_path, idle, missed: 0 }
+        Self {
+            loaded,
+            connections,
+            executions,
+            kernel_log,
+            signals,
+            pipeline,
+            config,
+            config_path,
+            idle,
+            told: BTreeMap::new(),
+        }
     }
 
     async fn until_stopped(mut self) -> Exit {
@@ -137,22 +148,27 @@ impl Running {
             }
             if Instant::now() >= look {
                 look = Instant::now() + IDLE;
-                self.look_for_missed();
+                self.look();
             }
         }
     }
 
-    /// Asks the kernel which runs it has skipped, and says so if there are more than before.
-    fn look_for_missed(&mut self) -> BTreeMap<String, u64> {
+    /// Forgets what is over, and says what has been lost since the last look. The runs that the kernel skipped are given back.
+    fn look(&mut self) -> BTreeMap<String, u64> {
+        let (boot, wall) = clock::now();
+        self.pipeline.forget_expired(boot, wall);
         let missed = missed::runs(self.loaded.ebpf());
-        let sum = missed.values().sum();
-        if sum > self.missed {
-            tracing::error!(
-                "the kernel skipped {} runs of preempted programs: as many events were not seen",
-                sum - self.missed
-            );
+        let mut losses: Vec<(String, u64)> =
+            missed.iter().map(|(hook, runs)| (format!("{hook}: runs skipped by the kernel"), *runs)).collect();
+        losses.extend(self.loaded.counters.snapshot().losses());
+        losses.push(("correlator: processes forgotten".to_owned(), self.pipeline.evicted()));
+        losses.push(("outputs: documents dropped".to_owned(), self.pipeline.dropped()));
+        for (what, number) in losses {
+            let before = self.told.insert(what.clone(), number).unwrap_or(0);
+            if number > before {
+                tracing::error!(lost = number - before, "events were lost: {what}");
+            }
         }
-        self.missed = sum;
         missed
     }
 
@@ -200,7 +216,7 @@ impl Running {
     /// Detaches, handles what is left, flushes the outputs, reports the numbers.
     fn stop(mut self) -> Exit {
         notify(&[NotifyState::Stopping]);
-        let missed = self.look_for_missed();
+        let missed = self.look();
         self.loaded.detach();
         while self.drain(BATCH) {}
         let counters = self.loaded.counters.snapshot();

@@ -219,8 +219,9 @@ impl<P> Correlator<P> {
     }
 
     /// Forgets the processes of which nothing has been heard for so long that neither a connection nor a taken one of
-    /// theirs can matter to an event of now. Each is looked at once, when it is forgotten.
-    fn forget_expired(&mut self, now: &Moment) {
+    /// theirs can matter to an event of now. Each is looked at once, when it is forgotten. Every event does that; calling it is
+    /// for times without any.
+    pub fn forget_expired(&mut self, now: &Moment) {
         let longest = self.parameters.span_ms().saturating_add(SLACK_MS);
         while self.processes.peek_lru().is_some_and(|(_, process)| process.last.millis_until(now) > longest) {
             self.processes.pop_lru();

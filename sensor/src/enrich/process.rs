@@ -71,10 +71,22 @@ pub fn facts(proc: &Proc, process: ProcessKey) -> Result<Facts, Absent> {
         args: args(&entry),
         uid: ids.map(|(uid, _)| uid),
         gid: ids.map(|(_, gid)| gid),
-        cgroup: entry.read("cgroup", CGROUP_MAX).map(|(text, _)| String::from_utf8_lossy(&text).into_owned()),
+        cgroup: cgroup_of(&entry),
         comm: entry.stat.comm,
         ppid: entry.stat.ppid,
     })
+}
+
+/// Text of /proc/PID/cgroup of the process with this identity. Takes no lock of the process's, so it does not wait for it.
+///
+/// # Errors
+/// There is no such process any more, or it may not be looked at.
+pub fn cgroup(proc: &Proc, process: ProcessKey) -> Result<String, Absent> {
+    cgroup_of(&proc.open_same(process.tgid, proc.ticks(process.start))?)
+}
+
+fn cgroup_of(entry: &Entry) -> Result<String, Absent> {
+    entry.read("cgroup", CGROUP_MAX).map(|(text, _)| String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The file that a process runs.

@@ -208,8 +208,6 @@ impl Origin {
                 "parent",
                 json!({"args_source": source, "args_truncated": args.truncated, "args_unsearched": args.unsearched}),
             );
-        } else {
-            document.own("parent", json!({"args_source": "none: the parent could not be looked at"}));
         }
         Value::Object(body)
     }

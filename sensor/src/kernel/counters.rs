@@ -100,6 +100,13 @@ impl Snapshot {
         sums
     }
 
+    /// What was lost, each hook and cause with its number.
+    #[must_use]
+    pub fn losses(&self) -> Vec<(String, u64)> {
+        let lost = Counter::ALL.into_iter().zip(self.values).filter(|(counter, _)| counter.fate() == Fate::Lost);
+        lost.map(|(counter, value)| (format!("{}: {}", counter.hook(), counter.cause()), value)).collect()
+    }
+
     /// All counters as `{hook: {name: value}}`; the name is `seen`, or the fate and the cause.
     #[must_use]
     pub fn to_json(&self) -> Value {

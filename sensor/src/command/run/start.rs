@@ -28,6 +28,12 @@ use serde_json::Value;
 use std::io::{self, IsTerminal as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+/// How long the look at what is running may take; it ends by itself after a second, unless a process holds it up.
+const LOOK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A sensor that is attached.
 pub(super) struct Started {
@@ -140,9 +146,19 @@ fn chosen(choices: &[Choice], fact: &str) -> String {
 /// Reads from /proc what happened before the hooks were attached.
 fn look_around(loaded: &mut Loaded, pipeline: &mut Pipeline, excluded: &Networks) -> Result<()> {
     let proc = Proc::live();
-    let wanted = Wanted { connecting: &CONNECTING, parent: SOCAT };
-    let Found { parents, connections, waiting, processes, denied, incomplete } =
-        scan::scan(&proc, &wanted, &Limits::default()).context("/proc cannot be read")?;
+    // A process can keep whoever reads its command line waiting: the look then goes on without the sensor, and to nobody.
+    let (found, answer) = channel();
+    let look = move || {
+        let wanted = Wanted { connecting: &CONNECTING, parent: SOCAT };
+        // Nobody may be listening any more.
+        let _ = found.send(scan::scan(&Proc::live(), &wanted, &Limits::default()));
+    };
+    thread::Builder::new().name("look-around".to_owned()).spawn(look).context("no thread can be started")?;
+    let found = match answer.recv_timeout(LOOK_PATIENCE) {
+        Ok(found) => found.context("/proc cannot be read")?,
+        Err(_) => Found { incomplete: true, ..Found::default() },
+    };
+    let Found { parents, connections, waiting, processes, denied, incomplete } = found;
     for parent in &parents {
         let key = ProcessKey { tgid: parent.process.tgid, start: proc.start(parent.process.start_ticks) };
         let executable = parent.process.exe.as_ref().ok().map(|exe| exe.path.clone());

@@ -1,0 +1,130 @@
+//! Looks at /proc that do not wait for ever.
+//!
+//! Reading the command line of a process takes the lock of its memory, which its owner can have held for as long as they like, for
+//! instance by a page of a FUSE file that is never delivered. So the look is made by a thread of its own; one that
+//! does not come back in time is left behind, and few are.
+
+use super::proc::Proc;
+use super::process::{self, Facts};
+use crate::event::ProcessKey;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::Builder;
+use std::time::Duration;
+
+/// How long a look may take. A healthy one takes a tenth of a millisecond.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// Threads at most, those that were left behind included.
+const THREADS: usize = 4;
+
+/// Someone who looks.
+#[derive(Debug)]
+pub struct Onlooker {
+    proc: Proc,
+    worker: Option<Worker>,
+    /// Each thread holds a copy while it lives.
+    alive: Arc<()>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    ask: Sender<ProcessKey>,
+    answer: Receiver<Option<Facts>>,
+}
+
+impl Onlooker {
+    /// Nobody looks yet.
+    #[must_use]
+    pub fn new(proc: Proc) -> Self {
+        Self { proc, worker: None, alive: Arc::new(()) }
+    }
+
+    /// What /proc says of the process with this identity; `None` if there is no such process, it may not be looked at, or the look
+    /// takes too long.
+    pub fn facts(&mut self, process: ProcessKey) -> Option<Facts> {
+        let worker = match self.worker.take() {
+            Some(worker) => worker,
+            None => self.hire()?,
+        };
+        worker.ask.send(process).ok()?;
+        let answer = worker.answer.recv_timeout(PATIENCE);
+        match answer {
+            Ok(facts) => {
+                self.worker = Some(worker);
+                facts
+            }
+            Err(_) => {
+                tracing::warn!(pid = process.tgid, "a process cannot be looked at within {} ms", PATIENCE.as_millis());
+                None
+            }
+        }
+    }
+
+    fn hire(&self) -> Option<Worker> {
+        // One is held here.
+        if Arc::strong_count(&self.alive) > THREADS {
+            return None;
+        }
+        let (ask, questions) = channel();
+        let (answers, answer) = channel();
+        let (proc, alive) = (self.proc.clone(), Arc::clone(&self.alive));
+        let work = move || {
+            for process in questions {
+                if answers.send(process::facts(&proc, process).ok()).is_err() {
+                    break;
+                }
+            }
+            drop(alive);
+        };
+        Builder::new().name("onlooker".to_owned()).spawn(work).ok()?;
+        Some(Worker { ask, answer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::BootTime;
+    use std::ffi::CString;
+    use std::fs;
+    use std::path::Path;
+
+    /// A process whose command line nobody ever delivers: opening a named pipe waits for a writer.
+    fn stuck(root: &Path, tgid: u32) -> ProcessKey {
+        let directory = root.join(tgid.to_string());
+        fs::create_dir(&directory).unwrap();
+        let zeros = vec!["0"; 20].join(" ");
+        fs::write(directory.join("stat"), format!("{tgid} (x) S 1 {zeros} 0 0 0 0")).unwrap();
+        let pipe = CString::new(directory.join("cmdline").to_str().unwrap()).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        ProcessKey { tgid, start: BootTime(0) }
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_looked_at_is_left_and_few_threads_are() {
+        let root = tempfile::tempdir().unwrap();
+        let mut onlooker = Onlooker::new(Proc::at(root.path()));
+        for tgid in 1..20 {
+            let process = stuck(root.path(), tgid);
+            assert!(onlooker.facts(process).is_none());
+        }
+        assert!(Arc::strong_count(&onlooker.alive) <= THREADS + 1);
+        // Whoever waits is let go, so that the test leaves no thread behind.
+        for tgid in 1..20 {
+            let pipe = root.path().join(format!("{tgid}/cmdline"));
+            drop(fs::OpenOptions::new().read(true).write(true).open(pipe).unwrap());
+        }
+    }
+
+    #[test]
+    fn this_process_is_seen() {
+        let proc = Proc::live();
+        let own = proc.open(std::process::id()).unwrap();
+        let process = ProcessKey { tgid: std::process::id(), start: proc.start(own.stat.start_ticks) };
+        let mut onlooker = Onlooker::new(proc);
+        for _ in 0..3 {
+            assert!(!onlooker.facts(process).unwrap().args.unwrap().args.is_empty());
+        }
+        assert_eq!(Arc::strong_count(&onlooker.alive), 2);
+    }
+}

@@ -37,6 +37,9 @@ struct Processor {
     kernels: BTreeMap<String, Hooks>,
     #[serde(default)]
     skips: Vec<Skip>,
+    /// Series whose kernels do not preempt tasks in the kernel.
+    #[serde(default)]
+    not_preemptible: Vec<String>,
 }
 
 /// A test that cannot be run.
@@ -63,6 +66,7 @@ pub(crate) struct Table(BTreeMap<String, Processor>);
 pub(crate) struct Expected {
     hooks: Hooks,
     skips: Vec<Skip>,
+    preemptible: bool,
 }
 
 impl Table {
@@ -102,7 +106,8 @@ impl Table {
             hooks.entry(fact.clone()).or_default().extend(kinds.clone());
         }
         let skips = processor.skips.iter().filter(|skip| skip.series.is_empty() || skip.series.contains(&series));
-        Ok(Expected { hooks, skips: skips.cloned().collect() })
+        let preemptible = !processor.not_preemptible.contains(&series);
+        Ok(Expected { hooks, skips: skips.cloned().collect(), preemptible })
     }
 }
 
@@ -119,9 +124,10 @@ impl Expected {
         self.skips.iter().any(applies)
     }
 
-    /// The kind of hook that the sensor takes by itself: the first that works.
+    /// The kind of hook that the sensor takes by itself: the first that works, kprobes in front where others can be preempted.
     pub(crate) fn chosen(&self, fact: &str) -> &'static str {
-        KINDS.into_iter().find(|kind| self.hook(fact, kind) == Some(&Hook::Works)).unwrap_or("none")
+        let order = if self.preemptible { ["kprobe", "fentry", "tracepoint"] } else { KINDS };
+        order.into_iter().find(|kind| self.hook(fact, kind) == Some(&Hook::Works)).unwrap_or("none")
     }
 
     /// What each run must find attached, by fact.
@@ -167,6 +173,8 @@ pub(crate) mod tests {
     use super::*;
 
     const TEXT: &str = r#"
+        [x]
+        not_preemptible = ["6.1", "6.12"]
         [x.hooks]
         connect = { fentry = "works", kprobe = "works", tracepoint = "works" }
         accept = { fentry = "works", kprobe = "works", tracepoint = "works" }

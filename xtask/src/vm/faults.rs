@@ -53,6 +53,6 @@ fn faults_of(guests: &Guests<'_>, kernel: &Kernel, expected: &Expected, fault: O
     plan.runs.truncate(1);
     let heard = guests.run(kernel, "fault", &plan, LIMITS)?;
     let case = Case { version: &kernel.version, plan: &plan, expected, fixture: None };
-    let Verdict { faults, .. } = case.judge(&heard.transcript, &heard.ended);
+    let Verdict { faults, .. } = case.judge(&heard.transcript, &heard.ran);
     Ok(faults)
 }

@@ -4,7 +4,7 @@ use super::expected::{Expected, Table};
 use super::fixture::Fixture;
 use super::initramfs::Initramfs;
 use super::kernels::Kernel;
-use super::machine::{Accelerator, Ended, Guest, Limits, Processor};
+use super::machine::{Accelerator, Guest, Limits, Processor, Ran};
 use super::programs::Programs;
 use super::protocol::{PLAN, Plan};
 use super::transcript::Transcript;
@@ -49,7 +49,7 @@ pub(crate) struct Outcome {
 /// What was heard of a guest.
 pub(crate) struct Heard {
     pub(crate) transcript: Transcript,
-    pub(crate) ended: Ended,
+    pub(crate) ran: Ran,
     /// The file with everything that was on the console.
     pub(crate) log: PathBuf,
 }
@@ -92,7 +92,7 @@ impl Guests<'_> {
         }
         let committed = Fixture::read(self.root, self.processor.arch, *series)?;
         let case = Case { version, plan: &plan, expected: &expected, fixture: committed.as_ref() };
-        let Verdict { tally, faults, notes } = case.judge(&heard.transcript, &heard.ended);
+        let Verdict { tally, faults, notes } = case.judge(&heard.transcript, &heard.ran);
         let mut text = String::new();
         for note in notes {
             text += &format!("note    {series} ({version}): {note}\n");
@@ -126,14 +126,14 @@ impl Guests<'_> {
         };
         let mut transcript = Transcript::default();
         let mut written = Ok(());
-        let ended = guest.run(limits, |line| {
+        let ran = guest.run(limits, |line| {
             transcript.line(line);
             if written.is_ok() {
                 written = writeln!(file, "{line}");
             }
         })?;
         written.and_then(|()| file.flush()).with_context(|| log.display().to_string())?;
-        Ok(Heard { transcript, ended, log })
+        Ok(Heard { transcript, ran, log })
     }
 
     /// Everything that a guest has. Gone when dropped.

@@ -56,6 +56,15 @@ pub(crate) struct Limits {
     pub(crate) silence: Duration,
 }
 
+/// What came of a machine's run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ran {
+    /// How it ended.
+    pub(crate) ended: Ended,
+    /// The longest time for which the host itself stood still, paused or overloaded, if it did.
+    pub(crate) stood_still: Option<Duration>,
+}
+
 /// How a machine's run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -69,10 +78,13 @@ pub(crate) enum Ended {
     TooLong(Duration),
 }
 
-/// Parameters of the kernel: whatever is wrong with it ends the machine at once. A processor that is emulated may stand
-/// still for half a minute while others use the host's, which is no fault of the kernel's.
-const PARAMETERS: &str = "quiet panic=-1 oops=panic softlockup_panic=1 hung_task_panic=1 watchdog_thresh=60 \
-    rcupdate.rcu_cpu_stall_timeout=120";
+/// Parameters of the kernel: an error in it ends the machine at once. What takes too long does not, since it may be the host
+/// that stood still; the kernel tells of it after two minutes.
+const PARAMETERS: &str = "quiet panic=-1 oops=panic watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120";
+
+/// How often it is seen whether the host goes on, and from which delay on it has stood still.
+const PULSE: Duration = Duration::from_secs(1);
+const STILL: Duration = Duration::from_secs(5);
 
 /// Longest line that is read whole; a longer one is taken in parts.
 const LINE: u64 = 1 << 20;
@@ -90,7 +102,7 @@ impl Guest<'_> {
     }
 
     /// Runs the machine to its end and hands over each line of its console as it comes.
-    pub(crate) fn run(&self, limits: Limits, each: impl FnMut(&str)) -> Result<Ended> {
+    pub(crate) fn run(&self, limits: Limits, each: impl FnMut(&str)) -> Result<Ran> {
         run(&mut self.command(), limits, each)
     }
 }
@@ -143,7 +155,7 @@ impl Drop for Killed {
     }
 }
 
-fn run(command: &mut Command, limits: Limits, mut each: impl FnMut(&str)) -> Result<Ended> {
+fn run(command: &mut Command, limits: Limits, mut each: impl FnMut(&str)) -> Result<Ran> {
     let text = shell::describe(command);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Killed(command.spawn().with_context(|| format!("cannot run `{text}`"))?);
@@ -167,27 +179,44 @@ fn run(command: &mut Command, limits: Limits, mut each: impl FnMut(&str)) -> Res
         let _ = errors.read_to_string(&mut text);
         text
     });
-    if let Some(ended) = read(&lines, limits, &mut each) {
-        return Ok(ended);
+    let (ended, stood_still) = read(&lines, limits, &mut each);
+    if let Some(ended) = ended {
+        return Ok(Ran { ended, stood_still });
     }
     let status = child.0.wait().with_context(|| format!("`{text}`"))?;
     let said = errors.join().unwrap_or_default();
-    Ok(if status.success() { Ended::Off } else { Ended::Failed(format!("`{text}` failed: {status}\n{said}")) })
+    let failed = || Ended::Failed(format!("`{text}` failed: {status}\n{said}"));
+    Ok(Ran { ended: if status.success() { Ended::Off } else { failed() }, stood_still })
 }
 
-/// Hands over lines until there are no more; tells why if that takes too long.
-fn read(lines: &Receiver<String>, limits: Limits, each: &mut impl FnMut(&str)) -> Option<Ended> {
+/// Hands over lines until there are no more; tells why if that takes too long, and whether the host stood still.
+fn read(lines: &Receiver<String>, limits: Limits, each: &mut impl FnMut(&str)) -> (Option<Ended>, Option<Duration>) {
     let start = Instant::now();
+    let mut heard = start;
+    let mut stood_still = None;
     loop {
-        let left = limits.total.saturating_sub(start.elapsed());
-        if left.is_zero() {
-            return Some(Ended::TooLong(limits.total));
+        let before = Instant::now();
+        let received = lines.recv_timeout(PULSE);
+        let now = Instant::now();
+        let late = (now - before).saturating_sub(PULSE);
+        if late >= STILL {
+            stood_still = stood_still.max(Some(late));
+            // The guest stood still too.
+            heard = now;
         }
-        match lines.recv_timeout(limits.silence.min(left)) {
-            Ok(line) => each(&line),
-            Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) if left < limits.silence => {}
-            Err(RecvTimeoutError::Timeout) => return Some(Ended::Silent(limits.silence)),
+        match received {
+            Ok(line) => {
+                heard = now;
+                each(&line);
+            }
+            Err(RecvTimeoutError::Disconnected) => return (None, stood_still),
+            Err(RecvTimeoutError::Timeout) if now - heard >= limits.silence => {
+                return (Some(Ended::Silent(limits.silence)), stood_still);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if now - start >= limits.total {
+            return (Some(Ended::TooLong(limits.total)), stood_still);
         }
     }
 }
@@ -199,8 +228,8 @@ mod tests {
     fn shell(script: &str, total_ms: u64, silence_ms: u64) -> (Ended, Vec<String>) {
         let limits = Limits { total: Duration::from_millis(total_ms), silence: Duration::from_millis(silence_ms) };
         let mut lines = Vec::new();
-        let ended = run(Command::new("sh").args(["-c", script]), limits, |line| lines.push(line.to_owned())).unwrap();
-        (ended, lines)
+        let ran = run(Command::new("sh").args(["-c", script]), limits, |line| lines.push(line.to_owned())).unwrap();
+        (ran.ended, lines)
     }
 
     #[test]

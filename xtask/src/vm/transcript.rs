@@ -6,17 +6,9 @@ use std::collections::VecDeque;
 /// Lines of the log that are kept.
 const TAIL: usize = 60;
 
-/// What the kernel says when something is wrong with it. A panic ends the machine; the others count also if it goes on.
-const ALARMS: [&str; 8] = [
-    "Kernel panic",
-    "soft lockup",
-    "blocked for more than",
-    "detected stall",
-    "BUG: ",
-    "Oops: ",
-    "WARNING: ",
-    "general protection fault",
-];
+/// What the kernel says when something takes too long, and when something is wrong. Only the latter ends the machine.
+const DELAYS: [&str; 3] = ["soft lockup", "blocked for more than", "detected stall"];
+const ERRORS: [&str; 5] = ["Kernel panic", "BUG: ", "Oops: ", "WARNING: ", "general protection fault"];
 
 /// One result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +34,10 @@ pub(crate) struct Transcript {
     pub(crate) end: Option<(u64, u64, u64)>,
     /// Lines that were no messages, but should have been, and messages that came twice or late.
     pub(crate) garbled: Vec<String>,
-    /// Lines in which the kernel says that something is wrong.
-    pub(crate) alarms: Vec<String>,
+    /// Lines in which the kernel says that something takes too long.
+    pub(crate) delays: Vec<String>,
+    /// Lines in which it says that something is wrong.
+    pub(crate) errors: Vec<String>,
     tail: VecDeque<String>,
 }
 
@@ -75,8 +69,11 @@ impl Transcript {
     }
 
     fn log(&mut self, line: &str) {
-        if is_kernels(line) && ALARMS.iter().any(|alarm| line.contains(alarm)) {
-            self.alarms.push(line.to_owned());
+        let says = |words: &[&str]| is_kernels(line) && words.iter().any(|word| line.contains(word));
+        if says(&DELAYS) {
+            self.delays.push(line.to_owned());
+        } else if says(&ERRORS) {
+            self.errors.push(line.to_owned());
         }
         if self.tail.len() == TAIL {
             self.tail.pop_front();
@@ -122,7 +119,7 @@ pub(crate) mod tests {
         transcript.line(&said(&Message::End { passed: 1, failed: 0, skipped: 0 }));
         assert_eq!((transcript.count(Outcome::Passed), transcript.end), (1, Some((1, 0, 0))));
         assert_eq!(transcript.tail().count(), 2);
-        assert!(transcript.garbled.is_empty() && transcript.alarms.is_empty());
+        assert!(transcript.garbled.is_empty() && transcript.errors.is_empty() && transcript.delays.is_empty());
     }
 
     #[test]
@@ -144,12 +141,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn alarms_are_the_kernels_own() {
+    fn errors_are_the_kernels_own() {
         let mut transcript = Transcript::default();
         transcript.line("[   30.123456] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!");
+        transcript.line("[   30.123457] BUG: kernel NULL pointer dereference, address: 0");
         transcript.line("a test says BUG: x");
         transcript.line("[here] BUG: x");
-        assert_eq!(transcript.alarms.len(), 1);
+        assert_eq!((transcript.delays.len(), transcript.errors.len()), (1, 1));
     }
 
     #[test]

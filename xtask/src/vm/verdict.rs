@@ -2,7 +2,7 @@
 
 use super::expected::{Expected, FACTS};
 use super::fixture::Fixture;
-use super::machine::Ended;
+use super::machine::{Ended, Ran};
 use super::protocol::{Message, Outcome, Plan};
 use super::transcript::Transcript;
 use crate::tally::Tally;
@@ -33,11 +33,18 @@ pub(crate) struct Case<'a> {
 
 impl Case<'_> {
     /// Judges what came over the console, and how the machine ended.
-    pub(crate) fn judge(&self, transcript: &Transcript, ended: &Ended) -> Verdict {
+    pub(crate) fn judge(&self, transcript: &Transcript, ran: &Ran) -> Verdict {
+        let Ran { ended, stood_still } = ran;
         let mut faults = self.machine(transcript, ended);
+        let delays = transcript.delays.iter().map(|delay| format!("the kernel says: {delay}"));
+        let mut notes: Vec<String> =
+            stood_still.iter().map(|time| format!("this host stood still for {} s", time.as_secs())).collect();
+        // A guest cannot tell its own delays from the host's.
+        if notes.is_empty() { &mut faults } else { &mut notes }.extend(delays);
         faults.extend(self.kernel(transcript));
-        let (layout, notes) = self.layout(transcript);
+        let (layout, moved) = self.layout(transcript);
         faults.extend(layout);
+        notes.extend(moved);
         faults.extend(self.runs(transcript));
         let (results, passes, skips) = self.results(transcript);
         faults.extend(results);
@@ -54,9 +61,9 @@ impl Case<'_> {
         let last =
             transcript.results.last().map_or("any test".to_owned(), |last| format!("{} {}", last.run, last.test));
         let mut faults: Vec<String> =
-            transcript.alarms.iter().map(|alarm| format!("the kernel says: {alarm}")).collect();
+            transcript.errors.iter().map(|error| format!("the kernel says: {error}")).collect();
         match ended {
-            Ended::Off if transcript.end.is_none() && transcript.alarms.is_empty() => {
+            Ended::Off if transcript.end.is_none() && transcript.errors.is_empty() => {
                 faults.push(format!("the guest went off behind {last}, without a sign of its end"));
             }
             Ended::Off if transcript.end.is_none() => faults.push(format!("the guest broke off behind {last}")),
@@ -182,6 +189,10 @@ mod tests {
     }
 
     fn judge(messages: &[Message], log: &[&str], ended: &Ended) -> Verdict {
+        judge_on(messages, log, ended, None)
+    }
+
+    fn judge_on(messages: &[Message], log: &[&str], ended: &Ended, stood_still: Option<Duration>) -> Verdict {
         let expected = of("6.12");
         let text = include_str!("../../../tests/kernels/x86_64/6.12.json");
         let fixture = Fixture { version: VERSION.to_owned(), ..serde_json::from_str(text).unwrap() };
@@ -190,7 +201,7 @@ mod tests {
         let mut transcript = Transcript::default();
         messages.iter().for_each(|message| transcript.line(&said(message)));
         log.iter().for_each(|line| transcript.line(line));
-        case.judge(&transcript, ended)
+        case.judge(&transcript, &Ran { ended: ended.clone(), stood_still })
     }
 
     fn fault(messages: &[Message], log: &[&str], ended: &Ended) -> String {
@@ -232,9 +243,15 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_counts_although_the_guest_goes_on() {
-        let text = fault(&good(), &["[   30.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!"], &Ended::Off);
+    fn what_the_kernel_says_counts_although_the_guest_goes_on() {
+        let text = fault(&good(), &["[   30.000000] WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f"], &Ended::Off);
+        assert!(text.contains("kernel/x.c"), "{text}");
+        let lockup = ["[   30.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!"];
+        let text = fault(&good(), &lockup, &Ended::Off);
         assert!(text.contains("soft lockup"), "{text}");
+        let Verdict { faults, notes, .. } = judge_on(&good(), &lockup, &Ended::Off, Some(Duration::from_secs(21)));
+        assert_eq!((faults.len(), notes.len()), (0, 2));
+        assert!(notes[0].contains("21 s") && notes[1].contains("soft lockup"), "{notes:?}");
     }
 
     #[test]

@@ -60,31 +60,43 @@ fn each_way_to_miss_is_said_in_one_line() {
     for (events, expected) in [
         (
             vec![connection("p", 1000), exec("p", 1100, &["bash", "-c", "id"])],
-            format!("{start} \"bash -c id\" 100 ms {to} process.args [bash, -c, id] is like none of -i, -l, and process.parent.name sshd is not socat and process.parent.args sshd is like not *exec*"),
+            format!("{start} \"bash -c id\" 100 ms {to} none of its arguments [bash, -c, id] is -i or -l, and the parent sshd is not socat"),
         ),
         (
             vec![connection("p", 1000), with(shell(1100), "/process/name", json!("busybox"))],
-            "1970-01-01T00:00:01.100000000Z busybox (pid 42) executed \"bash -i\" 100 ms after it connected to 198.51.100.1:4444, but process.name busybox is none of bash, dash, sh, tcsh, csh, zsh, ksh, fish".to_owned(),
+            "1970-01-01T00:00:01.100000000Z busybox (pid 42) executed \"bash -i\" 100 ms after it connected to 198.51.100.1:4444, but the executed program busybox is none of bash, dash, sh, tcsh, csh, zsh, ksh, fish".to_owned(),
         ),
         (
             vec![connection("p", -4000), shell(1100)],
-            format!("{start} \"bash -i\" 5100 ms {to} that is longer than 5 s"),
+            format!("{start} \"bash -i\" 5100 ms {to} 5100 ms is more than the span of 5 s"),
         ),
         (
             vec![with(connection("p", 1000), "/destination/ip", json!("127.0.0.1")), shell(1100)],
-            format!("{start} \"bash -i\" 100 ms after it connected to 127.0.0.1:4444, but destination.ip 127.0.0.1 is in an excluded network"),
+            format!("{start} \"bash -i\" 100 ms after it connected to 127.0.0.1:4444, but the destination 127.0.0.1 is in the excluded network 127.0.0.0/8"),
         ),
         (
             vec![with(connection("p", 1000), "/destination/ip", json!("host name")), shell(1100)],
-            format!("{start} \"bash -i\" 100 ms after it connected to host name, but destination.ip \"host name\" is no address"),
+            format!("{start} \"bash -i\" 100 ms after it connected to host name, but the destination \"host name\" is no address"),
         ),
         (
             vec![with(connection("p", 1000), "/destination", json!({})), shell(1100)],
-            format!("{start} \"bash -i\" 100 ms after it connected to an unknown address, but destination.ip is absent"),
+            format!("{start} \"bash -i\" 100 ms after it connected to an unknown address, but the destination is unknown"),
         ),
         (
             vec![with(connection("p", 1000), "/process/name", json!("nc")), shell(1100)],
-            format!("{start} \"bash -i\" 100 ms {to} process.name nc is like none of bash, dash, sh, tcsh, csh, zsh, ksh, fish, socat"),
+            format!("{start} \"bash -i\" 100 ms {to} the connecting program nc is none of bash, dash, sh, tcsh, csh, zsh, ksh, fish, socat"),
+        ),
+        (
+            vec![connection("p", 1000), with(exec("p", 1100, &["bash"]), "/process/parent", json!({"name": "socat", "args": ["socat", "-", "x".repeat(1025)]}))],
+            format!("{start} \"bash\" 100 ms {to} none of its arguments [bash] is -i or -l, and none of the parent's arguments [socat, -, {}\u{2026}] is like *exec* (those of more than 1024 characters never are)", "x".repeat(200)),
+        ),
+        (
+            vec![connection("p", 1101), shell(1100)],
+            format!("{start} \"bash -i\" 1 ms before it connected to 198.51.100.1:4444, but the connection must come first"),
+        ),
+        (
+            vec![with(connection("p", 1000), "/destination/ip", json!(["198.51.100.1", "::ffff:127.0.0.1"])), shell(1100)],
+            format!("{start} \"bash -i\" 100 ms after it connected to 198.51.100.1:4444, but the destination [198.51.100.1, ::ffff:127.0.0.1] is in the excluded network 127.0.0.0/8"),
         ),
         (
             vec![connection("p", 900), shell(1000), shell(1100)],

@@ -56,20 +56,20 @@ pub fn searchable(argument: &str) -> bool {
 
 /// The networks of `cidrmatch`. An IPv4 address or network is the same as its IPv4-mapped one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Networks(Vec<Prefix>);
+pub struct Networks(Vec<(Prefix, IpNet)>);
 
 impl Networks {
-    /// The networks as the kernel side compares them.
-    #[must_use]
-    pub fn prefixes(&self) -> &[Prefix] {
-        &self.0
-    }
-
     /// `cidrmatch`: whether one of the networks contains the address.
     #[must_use]
     pub fn contain(&self, address: IpAddr) -> bool {
+        self.containing(address).is_some()
+    }
+
+    /// The first of the networks that contains the address.
+    #[must_use]
+    pub fn containing(&self, address: IpAddr) -> Option<IpNet> {
         let words = words(&in_16_bytes(address));
-        self.0.iter().any(|prefix| prefix.contains(words))
+        self.0.iter().find(|(prefix, _)| prefix.contains(words)).map(|(_, network)| *network)
     }
 }
 
@@ -80,7 +80,7 @@ impl<'n> FromIterator<&'n IpNet> for Networks {
                 .into_iter()
                 .map(|network| {
                     let shift = if network.addr().is_ipv4() { 96 } else { 0 };
-                    Prefix::new(&in_16_bytes(network.addr()), network.prefix_len() + shift)
+                    (Prefix::new(&in_16_bytes(network.addr()), network.prefix_len() + shift), *network)
                 })
                 .collect(),
         )

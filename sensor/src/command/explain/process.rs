@@ -30,6 +30,8 @@ pub struct Judge<'j> {
     state: Process<Connected>,
     /// The latest event of the sort of a connection, and whether an execution has taken it.
     latest: Option<(Connected, bool)>,
+    /// The latest execution that would match if a connection had been before it.
+    bare: Option<Executed>,
     matches: u64,
     nearest: Option<Miss>,
 }
@@ -44,11 +46,28 @@ struct Connected {
     unmet: Vec<String>,
 }
 
+/// An event of the sort of an execution.
+#[derive(Clone, Debug)]
+struct Executed {
+    at: Moment,
+    place: Place,
+    /// `2026-05-28T20:26:41.700000000Z bash (pid 42) executed "bash -i"`
+    deed: String,
+}
+
+impl Executed {
+    fn new(step: &Step, document: &Value) -> Self {
+        let time = WallTime(step.at.wall.0.saturating_mul(1_000_000));
+        let command = command_line(document).map(|command| format!(" \"{command}\"")).unwrap_or_default();
+        Self { at: step.at, place: step.place, deed: format!("{time} {} executed{command}", actor(document)) }
+    }
+}
+
 impl<'j> Judge<'j> {
     /// A process of which nothing has been seen.
     #[must_use]
     pub fn new(rule: &'static Rule, parameters: &'j Parameters) -> Self {
-        Self { rule, parameters, state: Process::default(), latest: None, matches: 0, nearest: None }
+        Self { rule, parameters, state: Process::default(), latest: None, bare: None, matches: 0, nearest: None }
     }
 
     /// How often the rule matches.
@@ -77,13 +96,15 @@ impl<'j> Judge<'j> {
     }
 
     fn connection(&mut self, step: &Step, facts: &Facts<'_>, document: &Value) {
-        let unmet = unmet(&self.rule.connection.condition, facts, &self.parameters.excluded);
+        let condition = &self.rule.connection.condition;
+        let unmet = unmet("the connecting program", condition, facts, &self.parameters.excluded);
         let connected = Connected { at: step.at, deed: deed(document), unmet };
         if connected.unmet.is_empty() {
             let waiting = Waiting { at: step.at, arm: step.arm, payload: connected.clone() };
             if !self.state.connect(waiting) {
                 return;
             }
+            self.executed_before(&connected);
         }
         // A connection that counts is better than a later one that does not.
         let better = |(latest, taken): &(Connected, bool)| {
@@ -99,7 +120,8 @@ impl<'j> Judge<'j> {
     }
 
     fn exec(&mut self, step: &Step, facts: &Facts<'_>, document: &Value) {
-        let mut unmet = unmet(&self.rule.exec.condition, facts, &self.parameters.excluded);
+        let condition = &self.rule.exec.condition;
+        let mut unmet = unmet("the executed program", condition, facts, &self.parameters.excluded);
         if unmet.is_empty()
             && let Taken::Match(connection, _) = self.state.execute(&step.at, self.parameters.span_ms())
         {
@@ -107,30 +129,41 @@ impl<'j> Judge<'j> {
             self.latest = Some((connection.payload, true));
             return;
         }
-        let Some((connected, taken)) = &self.latest else { return };
+        let executed = Executed::new(step, document);
+        let Some((connected, taken)) = &self.latest else {
+            self.bare = Some(executed).filter(|_| unmet.is_empty());
+            return;
+        };
+        if step.at.is_before(&connected.at) {
+            let connected = connected.clone();
+            self.bare = Some(executed).filter(|_| unmet.is_empty());
+            return self.executed_before(&connected);
+        }
         let elapsed = connected.at.millis_until(&step.at);
         unmet.extend(connected.unmet.iter().cloned());
         if self.is_old(connected, &step.at) {
-            unmet.push(format!("that is longer than {} s", self.parameters.span.as_secs_f64()));
+            unmet.push(format!("{elapsed} ms is more than the span of {} s", self.parameters.span.as_secs_f64()));
         }
         if *taken {
             unmet.push("an earlier execution has taken that connection".to_owned());
         }
-        if unmet.is_empty() {
-            unmet.push("the connection came later".to_owned());
+        let line = format!("{} {elapsed} ms after it {}, but {}", executed.deed, connected.deed, unmet.join("; "));
+        self.miss(Miss { failing: unmet.len(), place: executed.place, line });
+    }
+
+    /// A connection behind an execution that lacked nothing else.
+    fn executed_before(&mut self, connected: &Connected) {
+        let Some(Executed { at, place, deed }) = self.bare.take() else { return };
+        let elapsed = at.millis_until(&connected.at);
+        if elapsed <= self.parameters.span_ms() && connected.unmet.is_empty() {
+            let line = format!("{deed} {elapsed} ms before it {}, but the connection must come first", connected.deed);
+            self.miss(Miss { failing: 1, place, line });
         }
-        let failing = unmet.len();
-        if failing > FARTHEST || self.nearest.as_ref().is_some_and(|nearest| nearest.failing <= failing) {
-            return;
+    }
+
+    fn miss(&mut self, miss: Miss) {
+        if miss.failing <= FARTHEST && self.nearest.as_ref().is_none_or(|nearest| miss.failing < nearest.failing) {
+            self.nearest = Some(miss);
         }
-        let time = WallTime(step.at.wall.0.saturating_mul(1_000_000));
-        let actor = actor(document);
-        let command = command_line(document).map(|command| format!(" \"{command}\"")).unwrap_or_default();
-        let line = format!(
-            "{time} {actor} executed{command} {elapsed} ms after it {}, but {}",
-            connected.deed,
-            unmet.join("; "),
-        );
-        self.nearest = Some(Miss { failing, place: step.place, line });
     }
 }

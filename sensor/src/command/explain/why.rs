@@ -1,59 +1,88 @@
 //! Why a condition does not hold, in words.
 
 use crate::alert::text::visible;
-use crate::detect::eql::Networks;
+use crate::detect::eql::{Networks, searchable};
 use crate::detect::rule::{Condition, Unsearched};
 use crate::event::facts::{Facts, Field};
+use std::net::IpAddr;
+
+/// Values of a field that are shown at most.
+const SHOWN: usize = 8;
 
 /// The conditions of a stage that an event does not satisfy, each as a part of a sentence; empty if it satisfies all.
+/// `program` is what the event's process is called there.
 #[must_use]
-pub fn unmet(condition: &Condition, facts: &Facts<'_>, excluded: &Networks) -> Vec<String> {
+pub fn unmet(program: &str, condition: &Condition, facts: &Facts<'_>, excluded: &Networks) -> Vec<String> {
     match condition {
-        Condition::All(conditions) => conditions.iter().flat_map(|one| unmet(one, facts, excluded)).collect(),
+        Condition::All(conditions) => conditions.iter().flat_map(|one| unmet(program, one, facts, excluded)).collect(),
         one if one.holds(facts, excluded, Unsearched::Holds) => Vec::new(),
         Condition::Any(alternatives) => {
-            let each = alternatives.iter().map(|one| unmet(one, facts, excluded).join(" and "));
-            vec![each.collect::<Vec<_>>().join(", and ")]
+            // Of what an alternative asks for, the first part that fails says enough.
+            let first = |one| unmet(program, one, facts, excluded).into_iter().next();
+            vec![alternatives.iter().filter_map(first).collect::<Vec<_>>().join(", and ")]
         }
-        Condition::Is(field, texts) => vec![is_not(facts, *field, "is", texts)],
-        Condition::Like(field, patterns) => vec![is_not(facts, *field, "is like", patterns)],
-        Condition::Outside(field) => vec![match values(facts, *field) {
-            Some(addresses) if facts.values(*field).any(is_address) => {
-                format!("{} {addresses} is in an excluded network", field.name())
-            }
-            Some(text) => format!("{} {text} is no address", field.name()),
-            None => format!("{} is absent", field.name()),
-        }],
+        Condition::Is(field, wanted) | Condition::Like(field, wanted) => vec![is_not(program, facts, *field, wanted)],
+        Condition::Outside(field) => vec![is_inside(facts, *field, excluded)],
     }
 }
 
-fn is_address(text: &str) -> bool {
-    text.parse::<std::net::IpAddr>().is_ok()
+/// `the destination 127.0.0.1 is in the excluded network 127.0.0.0/8`
+fn is_inside(facts: &Facts<'_>, field: Field, excluded: &Networks) -> String {
+    let all = values(facts, field);
+    if all.is_empty() {
+        return "the destination is unknown".to_owned();
+    }
+    let network = facts.values(field).find_map(|text| excluded.containing(text.parse::<IpAddr>().ok()?));
+    match network {
+        Some(network) => format!("the destination {} is in the excluded network {network}", one_or_list(&all)),
+        None => format!("the destination {} is no address", one_or_list(&all)),
+    }
 }
 
-/// `process.name nc is none of bash, sh`
-fn is_not(facts: &Facts<'_>, field: Field, is: &str, wanted: &[&str]) -> String {
-    let name = field.name();
-    let wanted = match wanted {
-        [one] => format!("not {one}"),
-        several => format!("none of {}", several.join(", ")),
+/// `the executed program nc is none of bash, sh`
+fn is_not(program: &str, facts: &Facts<'_>, field: Field, wanted: &[&str]) -> String {
+    let all = values(facts, field);
+    let is = if wanted.iter().any(|pattern| pattern.contains(['*', '?'])) { "is like" } else { "is" };
+    let asked = format!("{is} {}", wanted.join(" or "));
+    let name = match field {
+        Field::Args => return no_argument("its", facts, field, &asked),
+        Field::ParentArgs => return no_argument("the parent's", facts, field, &asked),
+        Field::ProcessName => program,
+        Field::ParentName => "the parent",
+        other => other.name(),
     };
-    match values(facts, field) {
-        Some(values) => format!("{name} {values} {is} {wanted}"),
-        None => format!("{name} is absent"),
+    match wanted {
+        _ if all.is_empty() => format!("{name} has no name"),
+        [one] => format!("{name} {} {is} not {one}", one_or_list(&all)),
+        several => format!("{name} {} {is} none of {}", one_or_list(&all), several.join(", ")),
     }
 }
 
-/// The values of a field for a sentence, several in brackets; nothing if there are none.
-fn values(facts: &Facts<'_>, field: Field) -> Option<String> {
-    let mut values = facts.values(field);
-    let first = quoted(values.next()?);
-    let rest: Vec<String> = values.by_ref().take(7).map(quoted).collect();
-    if rest.is_empty() {
-        return Some(first);
+/// `none of its arguments [bash, -c, id] is -i or -l`
+fn no_argument(whose: &str, facts: &Facts<'_>, field: Field, asked: &str) -> String {
+    let all = values(facts, field);
+    if all.is_empty() {
+        return format!("{whose} arguments are unknown");
     }
-    let more = if values.next().is_some() { ", \u{2026}" } else { "" };
-    Some(format!("[{first}, {}{more}]", rest.join(", ")))
+    let long = if facts.values(field).all(searchable) { "" } else { " (those of more than 1024 characters never are)" };
+    format!("none of {whose} arguments [{}] {asked}{long}", all.join(", "))
+}
+
+/// The values of a field, as they are shown.
+fn values(facts: &Facts<'_>, field: Field) -> Vec<String> {
+    let mut values = facts.values(field);
+    let mut shown: Vec<String> = values.by_ref().take(SHOWN).map(quoted).collect();
+    if values.next().is_some() {
+        shown.push("\u{2026}".to_owned());
+    }
+    shown
+}
+
+fn one_or_list(all: &[String]) -> String {
+    match all {
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    }
 }
 
 fn quoted(value: &str) -> String {

@@ -7,6 +7,14 @@ use crate::kernel::{Kptr, Probed, offset};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use sensor_common::record::{ARGS_SEARCHED, ARGV_MAX, FLAG_I, FLAG_L, FLAG_UNSEARCHED};
 
+/// The number of arguments as the kernel has written it on the new stack, in front of the pointer table.
+#[inline(always)]
+pub(crate) fn count_on_stack(task: Kptr<Probed>) -> Option<u32> {
+    let stack: u64 = task.follow(offset!(task_mm))?.read(offset!(mm_start_stack))?;
+    let mut count = 0_u32;
+    (user(stack, &mut count) == 0).then_some(count)
+}
+
 /// Where argv lies, and what was found in it.
 #[derive(Clone, Copy)]
 pub(crate) struct Argv {

@@ -2,7 +2,11 @@
 //!
 //! Kernel: tracepoint `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`, since 3.4. It runs
 //! in the task after the point of no return: the new mm, credentials and comm are in place, and argv lies on the new stack
-//! where no other thread can change it any more. tp_btf since 5.5, raw tracepoint before and where that is refused.
+//! where no other thread can change it any more.
+//!
+//! Three ways to be there. tp_btf since 5.5; raw tracepoint before and where that is refused. From 7.0 both can be preempted, and the
+//! kernel then skips the next execution on that CPU; a classic tracepoint still runs to its end, and is the first choice there.
+//! It hands over no `linux_binprm`: the file is that of the new mm, the number of arguments stands on the new stack.
 //!
 //! Nearly every execution ends at the first question, which costs no counter: was anything armed within the span?
 
@@ -18,8 +22,8 @@ use crate::socket::tcp_ends;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
-use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint};
-use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
+use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint, tracepoint};
+use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext, TracePointContext};
 use aya_log_ebpf::warn;
 use sensor_common::counter::Counter;
 use sensor_common::layout::MISSING;
@@ -50,10 +54,23 @@ fn exec_raw(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// Where the record of the classic tracepoint holds the number that the thread had: behind 8 bytes common to all, the place of
+/// the file name, and the number of the process.
+const OLD_TID: usize = 16;
+
+#[tracepoint]
+fn exec_trace(ctx: TracePointContext) -> u32 {
+    // SAFETY: the helper takes any source address.
+    let old_tid: u32 = unsafe { ctx.read_at(OLD_TID) }.unwrap_or(0);
+    executed(&ctx, Kptr::<Probed>::current(), old_tid, Kptr::<Probed>::new(core::ptr::null()));
+    0
+}
+
+/// `bprm` is null where the hook does not have it.
 #[inline(always)]
 fn executed<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bprm: Kptr<A>) {
     let Some(name) = comm(task) else { return lost(ctx) };
-    let file = bprm.follow(offset!(binprm_file));
+    let file = if bprm.is_null() { task.exe_file() } else { bprm.follow(offset!(binprm_file)) };
     let parent = is_parent(name) || file.is_some_and(is_parent_file);
     let last = last_armed();
     if !parent && last == 0 {
@@ -188,7 +205,7 @@ fn fill(task: Kptr<Probed>, old_tid: u32, bprm: Kptr<Probed>, header: &mut ExecR
         offset => task.read(offset)?,
     };
     header.comm = task.read(offset!(task_comm))?;
-    header.argc = bprm.read(offset!(binprm_argc))?;
+    header.argc = if bprm.is_null() { argv::count_on_stack(task)? } else { bprm.read(offset!(binprm_argc))? };
     let argv = argv::find(task, header.argc)?;
     header.argv_total = argv.total;
     header.flags = argv.flags;

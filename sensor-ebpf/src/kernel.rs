@@ -107,6 +107,12 @@ impl<A: Access> Kptr<A> {
         if next.is_null() { None } else { Some(next) }
     }
 
+    /// The file that a task runs; `None` for a kernel thread, which has no mm.
+    #[inline(always)]
+    pub(crate) fn exe_file(self) -> Option<Self> {
+        self.follow(offset!(task_mm))?.follow(offset!(mm_exe_file))
+    }
+
     /// The address of an embedded structure.
     #[inline(always)]
     pub(crate) fn embedded(self, offset: u16) -> *const u8 {
@@ -120,11 +126,5 @@ impl Kptr<Probed> {
     pub(crate) fn copy_string<const N: usize>(self, to: *mut [u8; N]) -> bool {
         // SAFETY: `to` has room for N bytes, and the helper takes any source address.
         unsafe { bpf_probe_read_kernel_str(to.cast(), N as u32, self.address.cast()) >= 0 }
-    }
-
-    /// The dentry of the file that a task runs; `None` for a kernel thread, which has no mm.
-    #[inline(always)]
-    pub(crate) fn exe_file(self) -> Option<Self> {
-        self.follow(offset!(task_mm))?.follow(offset!(mm_exe_file))
     }
 }

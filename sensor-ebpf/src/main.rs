@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `connect.rs` | `connect_fexit`, `connect_kprobe`, `connect_state` |
 //! | `accept.rs` | `accept_fexit_4`, `accept_fexit_2`, `graft_fentry`, `graft_kprobe`, `accept_exit` |
-//! | `exec.rs` | `exec_btf`, `exec_raw` |
+//! | `exec.rs` | `exec_btf`, `exec_raw`, `exec_trace` |
 //!
 //! A connection of a named program to a destination that is not excluded is remembered (`arm.rs`) and reported; the
 //! execution of a shell is reported if its process is remembered. Everything else is counted and dropped here.

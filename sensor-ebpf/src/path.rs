@@ -4,7 +4,6 @@
 //! dentries to the root of a mount, on at the place where the mount is mounted, up to the root of the mount tree. The
 //! components are written in the order of the walk, the last one first, each with a zero behind it.
 
-use crate::argv::bounded;
 use crate::kernel::{Kptr, Probed, offset};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use sensor_common::record::{PATH_CUT, PATH_DETACHED, PATH_SLACK, PATH_UNREADABLE, PATH_WHOLE, PathPart};
@@ -64,8 +63,12 @@ fn walk<const MAX: usize>(task: Kptr<Probed>, len: *mut u32, room: *mut u8) -> O
 /// Copies a dentry's name and a zero; the number of bytes written, at most [`PATH_SLACK`].
 #[inline(always)]
 fn component(dentry: Kptr<Probed>, to: *mut u8) -> Option<usize> {
-    // Some network file systems have longer names; a mask would make another name of such a one.
-    let size = bounded(dentry.read::<u32>(offset!(dentry_name_len))?, PATH_SLACK as u32 - 1);
+    let len = dentry.read::<u32>(offset!(dentry_name_len))?;
+    if len >= PATH_SLACK as u32 {
+        // Some network file systems have longer names; the mask below would make another name of such a one.
+        return None;
+    }
+    let size = len & (PATH_SLACK as u32 - 1);
     let name: *const u8 = dentry.read(offset!(dentry_name))?;
     // SAFETY: `to` has room for PATH_SLACK bytes, and the helper takes any source address.
     if unsafe { bpf_probe_read_kernel(to.cast(), size, name.cast()) } != 0 {

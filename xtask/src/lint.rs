@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// The programs, by the names under which the user side asks for them.
-pub(crate) const PROGRAMS: [&str; 10] = [
+pub(crate) const PROGRAMS: [&str; 11] = [
     "accept_exit",
     "accept_fexit_2",
     "accept_fexit_4",
@@ -18,6 +18,7 @@ pub(crate) const PROGRAMS: [&str; 10] = [
     "connect_state",
     "exec_btf",
     "exec_raw",
+    "exec_trace",
     "graft_fentry",
     "graft_kprobe",
 ];

@@ -1,7 +1,7 @@
 //! Trying the candidates for a fact, one after the other, by really loading and attaching their programs.
 
 use super::error::{LoadError, chain, is_permission, may_load, reasons};
-use super::hook::{Attachment, Candidate, Choice, Fact, Mechanism, Place, Refusal, candidates};
+use super::hook::{Attachment, Candidate, Choice, Fact, Kernel, Mechanism, Place, Refusal, ordered};
 use super::tracefs::with_tracefs;
 use aya::programs::{Program, ProgramError};
 use aya::{Btf, Ebpf};
@@ -12,22 +12,31 @@ pub(super) struct Hooks<'a> {
     ebpf: &'a mut Ebpf,
     parameters: &'a [(&'static str, usize)],
     btf: &'a Btf,
+    kernel: Kernel,
     loaded: HashSet<&'static str>,
 }
 
 impl<'a> Hooks<'a> {
     /// `parameters` says how many parameters the hooked functions have on this kernel, of those that exist.
     pub(super) fn new(ebpf: &'a mut Ebpf, parameters: &'a [(&'static str, usize)], btf: &'a Btf) -> Self {
-        Self { ebpf, parameters, btf, loaded: HashSet::new() }
+        let system = rustix::system::uname();
+        let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+        let kernel =
+            Kernel::new(&system.release().to_string_lossy(), &system.version().to_string_lossy(), &command_line);
+        Self { ebpf, parameters, btf, kernel, loaded: HashSet::new() }
     }
 
     /// Attaches the first candidate for a fact that this kernel takes, or the one that is forced.
     pub(super) fn attach(&mut self, fact: Fact, forced: Option<Mechanism>) -> Result<Choice, LoadError> {
         let mut refusals = Vec::new();
         let mut permitted = false;
-        for candidate in candidates(fact).iter().filter(|candidate| forced.is_none_or(|m| m == candidate.mechanism)) {
+        let kernel = self.kernel;
+        for candidate in ordered(fact, kernel).iter().filter(|one| forced.is_none_or(|kind| kind == one.mechanism)) {
             match self.attach_all(candidate) {
-                Ok(()) => return Ok(Choice { fact, candidate: Some(*candidate), refusals }),
+                Ok(()) => {
+                    let preempted = kernel.preempts(candidate.preempted);
+                    return Ok(Choice { fact, candidate: Some(*candidate), preempted, refusals });
+                }
                 Err(failure) => {
                     permitted |= !failure.not_permitted;
                     refusals.push(Refusal { mechanism: candidate.mechanism, reason: failure.reason });

@@ -37,6 +37,8 @@ pub enum Mechanism {
     Tracepoint,
     /// A raw tracepoint.
     RawTracepoint,
+    /// A classic tracepoint, which perf hands over.
+    PerfTracepoint,
 }
 
 impl Display for Mechanism {
@@ -46,6 +48,7 @@ impl Display for Mechanism {
             Self::Kprobe => "kprobe",
             Self::Tracepoint => "tracepoint",
             Self::RawTracepoint => "raw_tracepoint",
+            Self::PerfTracepoint => "perf_tracepoint",
         })
     }
 }
@@ -96,15 +99,69 @@ pub struct Candidate {
     pub mechanism: Mechanism,
     /// What is attached; one whose parameter count does not fit this kernel is left out.
     pub attachments: &'static [Attachment],
+    /// Where its programs can be preempted, which makes the kernel skip the same event of the next task on that CPU.
+    pub preempted: Preempted,
     /// What this way does not see, or costs more than others; empty if nothing.
     pub degraded: &'static str,
+}
+
+/// On which kernels a program can be preempted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preempted {
+    /// On none.
+    Never,
+    /// On preemptible ones from 7.0.
+    Since7,
+    /// On preemptible ones.
+    WhereverTasksAre,
+}
+
+/// What decides about preemption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// First number of its version.
+    pub major: u32,
+    /// Whether tasks can be preempted in the kernel, as far as that can be told.
+    pub preemptible: bool,
+}
+
+impl Kernel {
+    /// From the release (`7.3.4-cloud`), the version (`#1 SMP PREEMPT_DYNAMIC …`) and the command line of the kernel. Which mode a
+    /// kernel with several is in by default is not shown, so that counts as preemptible.
+    #[must_use]
+    pub fn new(release: &str, version: &str, command_line: &str) -> Self {
+        let major = release.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(u32::MAX);
+        let switched_off = ["preempt=none", "preempt=voluntary"];
+        let switched_off = command_line.split_ascii_whitespace().any(|word| switched_off.contains(&word));
+        Self { major, preemptible: version.contains("PREEMPT") && !switched_off }
+    }
+
+    /// Whether programs of such a candidate can be preempted here.
+    #[must_use]
+    pub const fn preempts(self, preempted: Preempted) -> bool {
+        self.preemptible
+            && match preempted {
+                Preempted::Never => false,
+                Preempted::Since7 => self.major >= 7,
+                Preempted::WhereverTasksAre => true,
+            }
+    }
+}
+
+/// The candidates for a fact on a kernel, in the order in which they are tried: first those that miss nothing.
+#[must_use]
+pub fn ordered(fact: Fact, kernel: Kernel) -> Vec<Candidate> {
+    let mut candidates = candidates(fact).to_vec();
+    // Stable: among those that miss nothing, and among the others, the cheapest stays first.
+    candidates.sort_by_key(|candidate| kernel.preempts(candidate.preempted));
+    candidates
 }
 
 const fn at(program: &'static str, place: Place) -> Attachment {
     Attachment { program, place }
 }
 
-/// The candidates for a fact, the best first.
+/// The candidates for a fact, the cheapest first.
 #[must_use]
 pub const fn candidates(fact: Fact) -> &'static [Candidate] {
     match fact {
@@ -118,16 +175,19 @@ const CONNECT: &[Candidate] = &[
     Candidate {
         mechanism: Mechanism::Fentry,
         attachments: &[at("connect_fexit", Place::FunctionExit("tcp_connect", None))],
+        preempted: Preempted::WhereverTasksAre,
         degraded: "",
     },
     Candidate {
         mechanism: Mechanism::Kprobe,
         attachments: &[at("connect_kprobe", Place::Kprobe("tcp_connect"))],
+        preempted: Preempted::Never,
         degraded: "",
     },
     Candidate {
         mechanism: Mechanism::Tracepoint,
         attachments: &[at("connect_state", Place::BtfTracepoint("inet_sock_set_state"))],
+        preempted: Preempted::Since7,
         degraded: "",
     },
 ];
@@ -140,11 +200,13 @@ const ACCEPT: &[Candidate] = &[
             at("accept_fexit_2", Place::FunctionExit("inet_csk_accept", Some(2))),
             at("graft_fentry", Place::FunctionEntry("security_sock_graft")),
         ],
+        preempted: Preempted::WhereverTasksAre,
         degraded: "",
     },
     Candidate {
         mechanism: Mechanism::Kprobe,
         attachments: &[at("graft_kprobe", Place::Kprobe("security_sock_graft"))],
+        preempted: Preempted::Never,
         degraded: "",
     },
     Candidate {
@@ -153,6 +215,7 @@ const ACCEPT: &[Candidate] = &[
             at("accept_exit", Place::Tracepoint("syscalls", "sys_exit_accept4")),
             at("accept_exit", Place::Tracepoint("syscalls", "sys_exit_accept")),
         ],
+        preempted: Preempted::Never,
         degraded: "every system call of the host is slowed down a little; accept by io_uring and by 32-bit programs is not seen",
     },
 ];
@@ -161,11 +224,19 @@ const EXEC: &[Candidate] = &[
     Candidate {
         mechanism: Mechanism::Tracepoint,
         attachments: &[at("exec_btf", Place::BtfTracepoint("sched_process_exec"))],
+        preempted: Preempted::Since7,
         degraded: "",
     },
     Candidate {
         mechanism: Mechanism::RawTracepoint,
         attachments: &[at("exec_raw", Place::RawTracepoint("sched_process_exec"))],
+        preempted: Preempted::Since7,
+        degraded: "",
+    },
+    Candidate {
+        mechanism: Mechanism::PerfTracepoint,
+        attachments: &[at("exec_trace", Place::Tracepoint("sched", "sched_process_exec"))],
+        preempted: Preempted::Never,
         degraded: "",
     },
 ];
@@ -186,6 +257,8 @@ pub struct Choice {
     pub fact: Fact,
     /// What is attached; `None` if the configuration has switched the fact off.
     pub candidate: Option<Candidate>,
+    /// Whether the kernel can skip events with it, because its programs can be preempted.
+    pub preempted: bool,
     /// What was tried before.
     pub refusals: Vec<Refusal>,
 }
@@ -197,5 +270,36 @@ impl Display for Choice {
             Some(candidate) => write!(f, "{}={}", self.fact, candidate.mechanism),
             None => write!(f, "{}=off", self.fact),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(fact: Fact, release: &str, version: &str, command_line: &str) -> Mechanism {
+        ordered(fact, Kernel::new(release, version, command_line))[0].mechanism
+    }
+
+    #[test]
+    fn where_nothing_is_preempted_the_cheapest_comes_first() {
+        for (version, command_line) in [("#1 SMP Debian", ""), ("#1 SMP PREEMPT_DYNAMIC", "quiet preempt=voluntary")] {
+            assert_eq!(first(Fact::Connect, "5.10.0", version, command_line), Mechanism::Fentry);
+            assert_eq!(first(Fact::Accept, "6.12.1", version, command_line), Mechanism::Fentry);
+            assert_eq!(first(Fact::Exec, "7.3.4", version, command_line), Mechanism::Tracepoint);
+        }
+    }
+
+    #[test]
+    fn on_a_preemptible_kernel_what_misses_nothing_comes_first() {
+        assert_eq!(first(Fact::Connect, "6.12.1", "#1 SMP PREEMPT_DYNAMIC", ""), Mechanism::Kprobe);
+        assert_eq!(first(Fact::Accept, "6.12.1", "#1 SMP PREEMPT_RT", ""), Mechanism::Kprobe);
+        assert_eq!(first(Fact::Exec, "6.12.1", "#1 SMP PREEMPT", ""), Mechanism::Tracepoint);
+        assert_eq!(first(Fact::Exec, "7.0.0", "#1 SMP PREEMPT_DYNAMIC", ""), Mechanism::PerfTracepoint);
+    }
+
+    #[test]
+    fn an_unknown_version_counts_as_a_new_one() {
+        assert_eq!(Kernel::new("next", "PREEMPT", ""), Kernel { major: u32::MAX, preemptible: true });
     }
 }

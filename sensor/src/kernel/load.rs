@@ -101,7 +101,7 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
         hooks.attach(Fact::Exec, None)?,
         hooks.attach(Fact::Connect, options.connect)?,
         if options.accept_off {
-            Choice { fact: Fact::Accept, candidate: None, refusals: Vec::new() }
+            Choice { fact: Fact::Accept, candidate: None, preempted: false, refusals: Vec::new() }
         } else {
             hooks.attach(Fact::Accept, options.accept)?
         },

@@ -131,11 +131,11 @@ fn log_choices(loaded: &Loaded) {
 }
 
 fn degraded(choices: &[Choice]) -> Vec<&'static str> {
-    choices
-        .iter()
-        .map(|choice| choice.candidate.map_or("accepted connections are not watched", |candidate| candidate.degraded))
-        .filter(|reason| !reason.is_empty())
-        .collect()
+    let own = |choice: &Choice| choice.candidate.map_or("accepted connections are not watched", |one| one.degraded);
+    let preempted = choices.iter().any(|choice| choice.preempted);
+    let preempted =
+        preempted.then_some("the kernel can preempt the sensor's programs, and then skips events; it counts them");
+    choices.iter().map(own).filter(|reason| !reason.is_empty()).chain(preempted).collect()
 }
 
 fn chosen(choices: &[Choice], fact: &str) -> String {

@@ -168,6 +168,19 @@ fn an_endless_line_is_named_and_not_held() {
 }
 
 #[test]
+fn a_document_of_very_many_values_is_named_and_not_held() {
+    let folder = TempDir::new().unwrap();
+    let [connection, mut exec] = pair("p", 0);
+    exec["process"]["args"] = vec!["-i"; 200_000].into();
+    let mut many = exec.clone();
+    many["process"]["args"] = vec![""; 5_000_000].into();
+    fs::write(folder.path().join("events"), lines(&[connection, many, exec])).unwrap();
+    let (exit, alerts, said) = run(folder.path(), &["events"]);
+    assert_eq!((exit, execs(&alerts)), (1, vec!["p-e"]));
+    assert!(said.starts_with("events:2: more than 250000 values (column "), "{said}");
+}
+
+#[test]
 fn events_that_do_not_fit_into_memory_are_put_aside_and_nothing_is_left_behind() {
     let folder = TempDir::new().unwrap();
     let mut file = std::io::BufWriter::new(File::create(folder.path().join("events")).unwrap());

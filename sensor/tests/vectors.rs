@@ -4,12 +4,14 @@
 mod common;
 
 use clap::Parser;
-use common::{Pair, documents, expected, matches, vectors};
+use common::{Pair, documents, expected, matches, shuffled, vectors};
 use sensor::command::exit::Exit;
 use sensor::command::replay::{Options, replay};
 use sensor::detect::rule::Parameters;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
+use tempfile::TempDir;
 
 #[derive(Parser)]
 struct Cli {
@@ -24,18 +26,28 @@ fn replayed(files: &[PathBuf], arguments: &[&str]) -> Vec<Pair> {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     assert_eq!(replay(&options, &Parameters::default(), &mut out, &mut err, false), Exit::Ok);
     assert_eq!(String::from_utf8(err).unwrap(), "");
+    pairs(out)
+}
+
+/// The connection and the execution of each alert, sorted.
+fn pairs(out: Vec<u8>) -> Vec<Pair> {
+    let id = |event: &serde_json::Value| event["event"]["id"].as_str().unwrap().to_owned();
     let mut pairs: Vec<Pair> = documents(&String::from_utf8(out).unwrap())
         .iter()
-        .map(|alert| {
-            let [connection, exec] = alert["sensor"]["sequence"].as_array().unwrap().as_slice() else {
-                panic!("{alert}")
-            };
-            let id = |event: &serde_json::Value| event["event"]["id"].as_str().unwrap().to_owned();
-            (id(connection), id(exec))
+        .map(|alert| match alert["sensor"]["sequence"].as_array().unwrap().as_slice() {
+            [connection, exec] => (id(connection), id(exec)),
+            _ => panic!("{alert}"),
         })
         .collect();
     pairs.sort();
     pairs
+}
+
+/// What the program finds in these files, sorted.
+fn found(files: &[PathBuf]) -> Vec<Pair> {
+    let output = Command::new(env!("CARGO_BIN_EXE_sensor")).arg("replay").args(files).output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
+    pairs(output.stdout)
 }
 
 #[test]
@@ -83,5 +95,32 @@ fn the_second_implementation_agrees() {
     for file in vectors() {
         let stream = documents(&fs::read_to_string(&file).unwrap());
         assert_eq!(matches(&stream), expected(&file), "{}", file.display());
+    }
+}
+
+#[test]
+fn the_program_finds_them_in_any_order_of_lines() {
+    let files = vectors();
+    let mut all: Vec<Pair> = files.iter().flat_map(|file| expected(file)).collect();
+    all.sort();
+    assert_eq!(found(&files), all);
+    for seed in 0..3 {
+        let folder = TempDir::new().unwrap();
+        let mut changed = 0;
+        let shuffled = files.iter().map(|file| {
+            let text = fs::read_to_string(file).unwrap();
+            let shuffled = shuffled(&text, seed);
+            assert_eq!(shuffled.len(), text.len());
+            changed += usize::from(shuffled != text);
+            let path = folder.path().join(file.file_name().unwrap());
+            fs::write(&path, shuffled).unwrap();
+            path
+        });
+        let shuffled: Vec<PathBuf> = shuffled.collect();
+        assert_eq!(changed, files.len());
+        assert_eq!(found(&shuffled), all, "all in one run, order {seed}");
+        for (file, original) in shuffled.iter().zip(&files) {
+            assert_eq!(found(std::slice::from_ref(file)), expected(original), "{}, order {seed}", file.display());
+        }
     }
 }

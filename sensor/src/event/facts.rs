@@ -124,8 +124,8 @@ impl<'a> Facts<'a> {
     /// The facts of the document that `text` spells.
     ///
     /// # Errors
-    /// When the text is not one JSON object (in UTF-8, nested at most 127 deep, numbers within the range of a double), or
-    /// the document has no usable `@timestamp`.
+    /// When the text is not one JSON object (in UTF-8, nested at most 127 deep, of at most 250,000 values, numbers within the
+    /// range of a double), or the document has no usable `@timestamp`.
     pub fn from_slice(text: &'a [u8]) -> Result<Self, NotAnEvent> {
         let mut deserializer = serde_json::Deserializer::from_slice(text);
         let draft = read::document(&mut deserializer)?;

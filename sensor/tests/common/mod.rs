@@ -47,6 +47,33 @@ pub(crate) fn lines(documents: &[Value]) -> String {
     documents.iter().map(|document| format!("{document}\n")).collect()
 }
 
+/// The lines in another order, in which those of the same process, millisecond and sort keep theirs: it must not matter.
+pub(crate) fn shuffled(text: &str, seed: u64) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    // Splitmix64: the same order each time.
+    let place = |number: u64| {
+        let mut bits = seed.wrapping_add(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (bits ^ (bits >> 31), number)
+    };
+    let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (number, document) in documents(text).iter().enumerate() {
+        let keys = [first(document, "host.id"), first(document, "process.entity_id")];
+        let network = values(document, "event.category").iter().any(|category| category == "network");
+        let group = (keys, millis(&first(document, "@timestamp").unwrap()), network);
+        groups.entry(group).or_default().push(number);
+    }
+    let mut placed = Vec::new();
+    for numbers in groups.into_values() {
+        let mut places: Vec<_> = numbers.iter().map(|number| place(*number as u64)).collect();
+        places.sort_unstable();
+        placed.extend(places.into_iter().zip(numbers));
+    }
+    placed.sort_unstable();
+    placed.into_iter().map(|(_, number)| format!("{}\n", lines[number])).collect()
+}
+
 /// Everything that a document says under a path, whether nested or dotted, as texts.
 pub(crate) fn values(document: &Value, path: &str) -> Vec<String> {
     match document {

@@ -79,9 +79,15 @@ impl Place {
     }
 }
 
+/// Values that a document holds at most, objects and arrays included: more than the arguments that fit into what Linux
+/// allows a command line by default (2 MiB, of which each takes at least ten bytes), and few enough to be held.
+pub(super) const MOST_VALUES: u32 = 250_000;
+
 /// What has been found so far.
 #[derive(Default)]
 pub(super) struct Draft<'a> {
+    /// Values walked over.
+    count: u32,
     time: Option<Millis>,
     boot_id: Option<Cow<'a, str>>,
     boot_ns: Option<u64>,
@@ -95,8 +101,8 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(super) fn finish(self) -> Result<Facts<'a>, NotAnEvent> {
-        let Self { time, boot_id, boot_ns, sequence, event_id, arm, args_unsearched, parent_args_unsearched, values } =
-            self;
+        let Self { time, boot_id, boot_ns, sequence, event_id, arm, .. } = self;
+        let Self { args_unsearched, parent_args_unsearched, values, .. } = self;
         let time = time.ok_or_else(|| NotAnEvent("no @timestamp".to_owned()))?;
         let boot = boot_id.zip(boot_ns).map(|(id, ns)| Boot { id, at: BootTime(ns), sequence });
         Ok(Facts { time, boot, event_id, arm, args_unsearched, parent_args_unsearched, values })
@@ -182,6 +188,10 @@ impl<'de> DeserializeSeed<'de> for Walk<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.draft.count == MOST_VALUES {
+            return Err(D::Error::custom(format_args!("more than {MOST_VALUES} values")));
+        }
+        self.draft.count += 1;
         deserializer.deserialize_any(self)
     }
 }

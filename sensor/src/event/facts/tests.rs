@@ -148,3 +148,12 @@ fn invalid_utf8_is_an_error_everywhere() {
     assert!(Facts::from_slice(b"{\"@timestamp\": 5, \"a\": \"\xff\"}").is_err());
     assert!(Facts::from_slice(b"{\"@timestamp\": 5, \"\xff\": 1}").is_err());
 }
+
+#[test]
+fn the_number_of_values_is_bounded() {
+    // The document, the time and the array are values too.
+    let text = |count: u32| format!(r#"{{"@timestamp": 5, "a": [0{}]}}"#, ",0".repeat(count as usize - 4));
+    assert!(Facts::from_slice(text(read::MOST_VALUES).as_bytes()).is_ok());
+    let refused = refused(&text(read::MOST_VALUES + 1));
+    assert!(refused.starts_with("more than 250000 values (column "), "{refused}");
+}

@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
+pub(crate) mod program;
+
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;

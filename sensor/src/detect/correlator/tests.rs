@@ -158,7 +158,9 @@ fn events_that_are_no_stage_leave_the_connection_waiting() {
     excluded["destination"]["ip"] = json!("127.0.0.1");
     let mut exit = exec("x", "p", 1300);
     exit["event"]["type"] = json!("end");
-    for document in [setsid, plain, excluded, exit] {
+    let mut fork = exec("x", "p", 1300);
+    fork["event"]["action"] = json!("fork");
+    for document in [setsid, plain, excluded, exit, fork] {
         assert_eq!(run.push(&document), "Irrelevant");
     }
     assert_eq!(run.push(&exec("e", "p", 1500)), "c+e 500ms");

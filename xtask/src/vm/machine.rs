@@ -79,9 +79,11 @@ pub(crate) enum Ended {
 }
 
 /// Parameters of the kernel: an error in it ends the machine at once. What takes too long does not, since it may be the host
-/// that stood still; the kernel tells of it after two minutes. Processes lie at the same addresses: an emulator translates a
-/// program anew for each address at which it runs, and looks through all translations when its memory is used again.
-const PARAMETERS: &str = "quiet norandmaps panic=-1 oops=panic watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120";
+/// that stood still; the kernel tells of it. Its watchdog keeps its usual period: with a longer one it takes minutes to attach
+/// a program to a function, since an idle kernel waits for the watchdog's tasks to run on each processor. Processes lie at the
+/// same addresses: an emulator translates a program anew for each address at which it runs, and looks through all translations
+/// when its memory is used again.
+const PARAMETERS: &str = "quiet norandmaps panic=-1 oops=panic rcupdate.rcu_cpu_stall_timeout=120";
 
 /// How often it is seen whether the host goes on, and from which delay on it has stood still.
 const PULSE: Duration = Duration::from_secs(1);

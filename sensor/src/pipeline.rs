@@ -266,7 +266,8 @@ impl Pipeline {
 
     fn alert(&mut self, found: &Match<Payload>, exec: &Exec, sequence: u64, mut extras: Extras) {
         let Payload::Connection(held) = &found.connection else { return };
-        if extras.parent.is_none() {
+        // A recorded execution stays as it was recorded, so that a replay gives the same alert.
+        if extras.parent.is_none() && self.events.is_none() {
             extras.parent = self.any_parent(&exec.lineage);
         }
         let exec_document = self.origin.exec(exec, sequence, &extras);

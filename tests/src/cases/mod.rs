@@ -4,6 +4,7 @@ mod accept;
 mod args;
 mod asleep;
 mod benign;
+mod border;
 mod connect;
 mod identity;
 mod life;
@@ -77,6 +78,7 @@ pub(crate) const TABLE: &[&[Case]] = &[
     accept::CASES,
     asleep::CASES,
     span::CASES,
+    border::CASES,
     identity::CASES,
     name::CASES,
     args::CASES,

@@ -23,8 +23,9 @@ pub struct Finding<'a> {
     pub rule: &'static Rule,
     /// The other rules that match.
     pub others: &'a [&'static Rule],
-    /// The connection's document.
-    pub connection: &'a Value,
+    /// The connection's document. None if it is assumed: the kernel side could not say whether there was one, since its table of
+    /// connections was overrun.
+    pub connection: Option<&'a Value>,
     /// The execution's document.
     pub exec: &'a Value,
     /// Milliseconds between the two.
@@ -50,7 +51,8 @@ impl Finding<'_> {
 /// The alert for a finding. `created` is when the sensor made it.
 #[must_use]
 pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
-    let Finding { rule, connection, exec, elapsed_ms, assumed, .. } = *finding;
+    let Finding { rule, connection: known, exec, elapsed_ms, assumed, .. } = *finding;
+    let connection = known.unwrap_or(&Value::Null);
     let created = created.to_string();
     let network = ["source", "destination", "network"].map(|name| (name, section(connection, name)));
     let process = ["process", "user", "host", "container"]
@@ -79,12 +81,16 @@ pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
     let mut own = json!({
         "matched_rules": finding.rules().map(|rule| rule.id).collect::<Vec<_>>(),
         "severity": finding.severity().word(),
-        "elapsed_ms": elapsed_ms,
-        "sequence": [connection, exec],
+        "sequence": known.into_iter().chain([exec]).collect::<Vec<_>>(),
     });
     if let Some(own) = own.as_object_mut() {
-        if !assumed.is_empty() {
-            own.insert("assumed".to_owned(), assumed.iter().map(|field| field.name()).collect());
+        if known.is_some() {
+            own.insert("elapsed_ms".to_owned(), elapsed_ms.into());
+        }
+        let assumed = assumed.iter().map(|field| field.name()).chain(known.is_none().then_some("connection"));
+        let assumed: Value = assumed.collect();
+        if assumed != json!([]) {
+            own.insert("assumed".to_owned(), assumed);
         }
         // How it was seen, and what may be missing because of that.
         for (document, name) in [(exec, "hooks"), (exec, "degraded"), (connection, "found_at_start")] {
@@ -119,7 +125,8 @@ fn id(finding: &Finding<'_>) -> String {
         let facts = Facts::from_value(document).ok();
         facts.and_then(|facts| facts.event_id.map(String::from)).unwrap_or_else(|| document.to_string())
     };
-    let Digest(bytes) = Digest::of(&[finding.rule.id, &identity(finding.connection), &identity(finding.exec)]);
+    let Digest(bytes) =
+        Digest::of(&[finding.rule.id, &finding.connection.map(identity).unwrap_or_default(), &identity(finding.exec)]);
     bytes.iter().take(16).fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex

@@ -14,8 +14,8 @@ use crate::enrich::user::Users;
 use crate::enrich::{clock, container, process};
 use crate::event::decode::{self, DecodeError};
 use crate::event::ecs::{self, Extras, Origin, ParentProgram, ParentSource};
-use crate::event::facts::Facts;
-use crate::event::{Args, BootTime, Connection, Exec, Lineage, ProcessKey, WallOffset, WallTime};
+use crate::event::facts::{Facts, Field};
+use crate::event::{Args, BootTime, Connection, Exec, Lineage, ProcessKey, Reason, WallOffset, WallTime};
 use crate::output::stream::Stream;
 use sensor_common::settings::PENDING_CAPACITY;
 use serde_json::Value;
@@ -62,6 +62,13 @@ struct Held {
     offset: WallOffset,
     /// Its document, if that was written to the events: the alert then holds the very same.
     recorded: Option<Value>,
+}
+
+/// What an alert is made of beside the execution.
+struct Found {
+    connection: Option<Arc<Held>>,
+    elapsed_ms: u64,
+    assumed: Vec<Field>,
 }
 
 /// The user side.
@@ -232,12 +239,15 @@ impl Pipeline {
         let document = self.origin.exec(event, sequence, &extras);
         self.record(&document);
         match self.judge(&document, Payload::Exec) {
-            Some(Outcome::Match(found)) => {
-                let full = match self.events {
-                    Some(_) => extras,
-                    None => Extras { parent: extras.parent.clone(), ..self.extras(event.uid, event.process, None) },
-                };
-                self.alert(&found, event, sequence, full);
+            Some(Outcome::Match(Match { connection: Payload::Connection(held), elapsed_ms, assumed, .. })) => {
+                let found = Found { connection: Some(held), elapsed_ms, assumed };
+                self.alert(&found, event, sequence, extras);
+            }
+            // The kernel side may have forgotten the connection and its record may have found no room: an execution that the rule
+            // takes is then reported, rather than a shell missed.
+            Some(Outcome::NoConnection) if event.reason == Reason::Pressure => {
+                let found = Found { connection: None, elapsed_ms: 0, assumed: Vec::new() };
+                self.alert(&found, event, sequence, extras);
             }
             outcome => tracing::trace!(?outcome, "execution"),
         }
@@ -264,14 +274,34 @@ impl Pipeline {
         }
     }
 
-    fn alert(&mut self, found: &Match<Payload>, exec: &Exec, sequence: u64, mut extras: Extras) {
-        let Payload::Connection(held) = &found.connection else { return };
+    fn alert(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: Extras) {
+        let mut extras = match self.events {
+            Some(_) => extras,
+            None => Extras { parent: extras.parent, ..self.extras(exec.uid, exec.process, None) },
+        };
         // A recorded execution stays as it was recorded, so that a replay gives the same alert.
         if extras.parent.is_none() && self.events.is_none() {
             extras.parent = self.any_parent(&exec.lineage);
         }
         let exec_document = self.origin.exec(exec, sequence, &extras);
-        let mut connection = match &held.recorded {
+        let connection = found.connection.as_ref().map(|held| self.connection_of(held, exec, &extras));
+        let finding = Finding {
+            rule: self.correlator.rule(),
+            others: &[],
+            connection: connection.as_ref(),
+            exec: &exec_document,
+            elapsed_ms: found.elapsed_ms,
+            assumed: &found.assumed,
+        };
+        let (boot, wall) = clock::now();
+        self.alerts.send(&alert::document(&finding, wall));
+        self.stats.alerts += 1;
+        self.stats.slowest_ns = self.stats.slowest_ns.max(boot.0.saturating_sub(exec.at.0));
+    }
+
+    /// The document of a connection that an execution has matched.
+    fn connection_of(&mut self, held: &Held, exec: &Exec, extras: &Extras) -> Value {
+        let mut document = match &held.recorded {
             Some(document) => document.clone(),
             None => {
                 let origin = Origin { offset: held.offset, ..self.origin.clone() };
@@ -281,20 +311,9 @@ impl Pipeline {
             }
         };
         if let Some(carried) = &exec.connection {
-            ecs::complete_port(&mut connection, carried.local.port());
+            ecs::complete_port(&mut document, carried.local.port());
         }
-        let finding = Finding {
-            rule: self.correlator.rule(),
-            others: &[],
-            connection: &connection,
-            exec: &exec_document,
-            elapsed_ms: found.elapsed_ms,
-            assumed: &found.assumed,
-        };
-        let (boot, wall) = clock::now();
-        self.alerts.send(&alert::document(&finding, wall));
-        self.stats.alerts += 1;
-        self.stats.slowest_ns = self.stats.slowest_ns.max(boot.0.saturating_sub(exec.at.0));
+        document
     }
 
     /// What the record does not hold. From /proc, late: the process may be gone by now.

@@ -100,7 +100,14 @@ fn alert(connection: &Value, exec: &Value) -> Value {
 }
 
 fn finding<'a>(connection: &'a Value, exec: &'a Value) -> Finding<'a> {
-    Finding { rule: &REVERSE_SHELL_VIA_CHILD, others: &[], connection, exec, elapsed_ms: 13, assumed: &[] }
+    Finding {
+        rule: &REVERSE_SHELL_VIA_CHILD,
+        others: &[],
+        connection: Some(connection),
+        exec,
+        elapsed_ms: 13,
+        assumed: &[],
+    }
 }
 
 fn types() -> BTreeMap<&'static str, &'static str> {
@@ -333,4 +340,16 @@ fn the_block_for_people() {
 "
     );
     assert_eq!(text::block(&alert), expected);
+}
+
+#[test]
+fn an_assumed_connection_is_said_to_be_one() {
+    let extras = extras();
+    let exec = exec(&["bash", "-i"], &extras);
+    let connection = json!({});
+    let alert = document(&Finding { connection: None, ..finding(&connection, &exec) }, CREATED);
+    assert_eq!(alert["sensor"]["assumed"], json!(["connection"]));
+    assert_eq!(alert["sensor"]["sequence"], json!([exec]));
+    assert!(alert["sensor"].get("elapsed_ms").is_none() && alert.get("destination").is_none());
+    assert!(alert["message"].as_str().unwrap().contains("is assumed"), "{}", alert["message"]);
 }

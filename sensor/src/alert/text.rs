@@ -20,7 +20,10 @@ pub(super) fn message(finding: &Finding<'_>) -> String {
         Some(command) => write!(sentence, " executed \"{command}\""),
         None => write!(sentence, " executed a shell"),
     };
-    let _ = write!(sentence, " {elapsed_ms} ms after the same process {}", deed(connection));
+    let _ = match connection {
+        Some(connection) => write!(sentence, " {elapsed_ms} ms after the same process {}", deed(connection)),
+        None => write!(sentence, " while more connections were made than can be remembered; one of its own is assumed"),
+    };
     if !assumed.is_empty() {
         sentence.push_str("; some of the arguments could not be searched and are taken as matching");
     }
@@ -42,7 +45,8 @@ pub fn block(alert: &Value) -> String {
     line("executable", member(alert, &["process", "executable"]));
     line("command", command_line(alert));
     line("parent", parent(alert));
-    line("connection", sequence(0).map(ends));
+    // An alert with an assumed connection has its execution there.
+    line("connection", sequence(1).and(sequence(0)).map(ends));
     line("user", member(alert, &["user", "name"]).or_else(|| member(alert, &["user", "id"])));
     line("host", member(alert, &["host", "name"]).or_else(|| member(alert, &["host", "id"])));
     line("container", member(alert, &["container", "id"]));

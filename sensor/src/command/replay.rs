@@ -105,7 +105,7 @@ impl Writer<'_> {
         let finding = Finding {
             rule: rule_of_first,
             others: &others.iter().filter_map(rule).collect::<Vec<_>>(),
-            connection: &connection,
+            connection: Some(&connection),
             exec: &exec,
             elapsed_ms: Moment::of(&connection_facts).millis_until(&Moment::of(&exec_facts)),
             assumed: &rule_of_first.assumed(self.parameters, &exec_facts),

@@ -299,7 +299,7 @@ fn the_sequences_do_come_near_the_edge_on_both_sides() {
         let folder = TempDir::new().unwrap();
         run(folder.path(), &records(&sequences), &Clock { steps: Vec::new() });
         let elapsed = |alert: &Value| alert["sensor"]["elapsed_ms"].as_u64().unwrap();
-        let alerts = read(folder.path(), "alerts");
+        let alerts = written(folder.path());
         on += alerts.iter().filter(|alert| elapsed(alert) == 5000).count();
         let all = read(folder.path(), "events");
         behind += all.iter().filter(|event| event["event"]["action"] == "exec").count() - alerts.len();

@@ -26,9 +26,14 @@ const ENUM64: u32 = 19;
 const FLAG: u32 = 1 << 31;
 
 pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
-    [("every-member", every_member()), ("every-kind", every_kind()), ("functions", functions()), ("circles", circles())]
-        .map(|(name, bytes)| (name.to_owned(), bytes))
-        .into()
+    let seeds = [
+        ("every-member", every_member()),
+        ("every-kind", every_kind()),
+        ("functions", functions()),
+        ("circles", circles()),
+        ("too-large", too_large()),
+    ];
+    seeds.map(|(name, bytes)| (name.to_owned(), bytes)).into()
 }
 
 /// Types under construction. What adds one returns its number.
@@ -166,5 +171,15 @@ fn circles() -> Vec<u8> {
     blob.holding("file", STRUCT, &[("f_path", 2, 64), ("f_inode", 6, 0)]);
     blob.add("", PTR, 0, 6, &[]);
     blob.function("tcp_connect", 6, &[1, 6]);
+    blob.bytes()
+}
+
+/// An array of arrays whose bytes no number holds.
+fn too_large() -> Vec<u8> {
+    let mut blob = Blob::default();
+    let int = blob.add("int", INT, 0, 4, &[32]);
+    let many = blob.add("", ARRAY, 0, 0, &[int, int, 1 << 31]);
+    let more = blob.add("", ARRAY, 0, 0, &[many, int, 1 << 31]);
+    blob.holding("file", STRUCT, &[("f_path", more, 0)]);
     blob.bytes()
 }

@@ -39,6 +39,7 @@ fn perform(told: &mut Told) -> Result<()> {
     let plan = std::fs::read(PLAN).context(PLAN)?;
     let plan: Plan = serde_json::from_slice(&plan).context(PLAN)?;
     system::set_up()?;
+    system::keep_awake().context("processors")?;
     facts::tell(told)?;
     if let Some(fault) = plan.fault {
         return fault::commit(fault, told);

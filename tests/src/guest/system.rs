@@ -3,10 +3,12 @@
 use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount, mount_move};
 use rustix::system::{RebootCommand, reboot, sethostname};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::ffi::CString;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// Directory that becomes the root.
 const NEW_ROOT: &str = "/root";
@@ -86,6 +88,26 @@ fn loopback_up() -> Result<()> {
     // SAFETY: the request reads this structure, and the kernel keeps no pointer to it.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     anyhow::ensure!(result == 0, "ioctl: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// Wakes every processor again and again. To attach a program to a function the kernel waits until each processor has changed
+/// from one task to another (synchronize_rcu_tasks), which one that has nothing to do does every few seconds alone.
+pub(crate) fn keep_awake() -> Result<()> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    for cpu in 0..std::thread::available_parallelism()?.get() {
+        let mut only = CpuSet::new();
+        only.set(cpu);
+        std::thread::Builder::new().name(format!("awake/{cpu}")).spawn(move || {
+            if let Err(error) = sched_setaffinity(None, &only) {
+                crate::tell::log(&format!("processor {cpu} is not kept awake: {error}"));
+                return;
+            }
+            loop {
+                std::thread::sleep(PAUSE);
+            }
+        })?;
+    }
     Ok(())
 }
 

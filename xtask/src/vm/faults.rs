@@ -52,7 +52,7 @@ fn faults_of(guests: &Guests<'_>, kernel: &Kernel, expected: &Expected, fault: O
     plan.refusals.clear();
     plan.runs.truncate(1);
     let heard = guests.run(kernel, "fault", &plan, LIMITS)?;
-    let case = Case { version: &kernel.version, plan: &plan, expected, fixture: None };
+    let case = Case { version: &kernel.version, plan: &plan, expected, fixture: None, whole: false };
     let Verdict { faults, .. } = case.judge(&heard.transcript, &heard.ran);
     Ok(faults)
 }

@@ -91,7 +91,8 @@ impl Guests<'_> {
             found.write(self.root, self.processor.arch, *series)?;
         }
         let committed = Fixture::read(self.root, self.processor.arch, *series)?;
-        let case = Case { version, plan: &plan, expected: &expected, fixture: committed.as_ref() };
+        let whole = filter.is_none();
+        let case = Case { version, plan: &plan, expected: &expected, fixture: committed.as_ref(), whole };
         let Verdict { tally, faults, notes } = case.judge(&heard.transcript, &heard.ran);
         let mut text = String::new();
         for note in notes {

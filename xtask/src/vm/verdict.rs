@@ -29,6 +29,8 @@ pub(crate) struct Case<'a> {
     pub(crate) expected: &'a Expected,
     /// What is committed about its type information.
     pub(crate) fixture: Option<&'a Fixture>,
+    /// Whether all tests are run, or only some, among which there may be none that tells the hooks.
+    pub(crate) whole: bool,
 }
 
 impl Case<'_> {
@@ -114,7 +116,9 @@ impl Case<'_> {
                 faults.push(format!("run {}: no test was run", run.name));
             }
             let Some((_, connect, accept)) = transcript.hooks.iter().find(|(name, ..)| *name == run.name) else {
-                faults.push(format!("run {}: the sensor has not told its hooks", run.name));
+                if self.whole {
+                    faults.push(format!("run {}: the sensor has not told its hooks", run.name));
+                }
                 continue;
             };
             for (fact, found) in FACTS.into_iter().zip([connect, accept]) {
@@ -197,7 +201,7 @@ mod tests {
         let text = include_str!("../../../tests/kernels/x86_64/6.12.json");
         let fixture = Fixture { version: VERSION.to_owned(), ..serde_json::from_str(text).unwrap() };
         let plan = expected.plan(&[]);
-        let case = Case { version: VERSION, plan: &plan, expected: &expected, fixture: Some(&fixture) };
+        let case = Case { version: VERSION, plan: &plan, expected: &expected, fixture: Some(&fixture), whole: true };
         let mut transcript = Transcript::default();
         messages.iter().for_each(|message| transcript.line(&said(message)));
         log.iter().for_each(|line| transcript.line(line));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take before the test fails, also on an emulated processor that others use too. Reached only by
 /// failures.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Asks again and again until there is an answer; `what` names it if none comes in time.
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long the sensor may take to make up its mind.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Exit status for a kernel that lacks something.
 const UNSUPPORTED: i32 = 4;
 

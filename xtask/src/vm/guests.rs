@@ -29,7 +29,7 @@ const CORE: [&str; 2] = ["not:userland", "not:storm"];
 const JOBS: &str = "3";
 
 /// A guest that tests may take to its end, and one that must not be silent for longer than any single test.
-const LIMITS: Limits = Limits { total: Duration::from_secs(1800), silence: Duration::from_secs(180) };
+const LIMITS: Limits = Limits { total: Duration::from_secs(2400), silence: Duration::from_secs(400) };
 
 /// What all guests have in common.
 pub(crate) struct Guests<'a> {

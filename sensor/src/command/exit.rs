@@ -1,5 +1,6 @@
 //! The exit status of the commands.
 
+use crate::kernel::error::LoadError;
 use std::process::ExitCode;
 
 /// How a command ended.
@@ -23,5 +24,19 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+impl From<&LoadError> for Exit {
+    fn from(error: &LoadError) -> Self {
+        match error {
+            LoadError::NotPermitted(_) => Self::NotPermitted,
+            LoadError::Btf { .. }
+            | LoadError::AyaBtf(_)
+            | LoadError::Layout(_)
+            | LoadError::NoHook { .. }
+            | LoadError::Object(_) => Self::Unsupported,
+            LoadError::Missing(_) | LoadError::MapKind { .. } | LoadError::MapMemory { .. } => Self::Failed,
+        }
     }
 }

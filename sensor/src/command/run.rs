@@ -1,6 +1,6 @@
 //! `sensor run`: attaches to the running kernel and reports alerts until it is told to stop.
 
-mod start;
+pub(super) mod start;
 
 use super::exit::Exit;
 use super::replay::Format;
@@ -74,14 +74,7 @@ pub fn run(options: &Options, config_path: Option<&Path>) -> Exit {
 
 /// The exit status that belongs to a failed start.
 fn exit_of(error: &anyhow::Error) -> Exit {
-    match error.downcast_ref::<LoadError>() {
-        Some(LoadError::NotPermitted(_)) => Exit::NotPermitted,
-        Some(LoadError::Btf { .. } | LoadError::AyaBtf(_) | LoadError::Layout(_) | LoadError::NoHook { .. }) => {
-            Exit::Unsupported
-        }
-        Some(LoadError::Object(_)) => Exit::Unsupported,
-        Some(LoadError::Missing(_) | LoadError::MapKind { .. } | LoadError::MapMemory { .. }) | None => Exit::Failed,
-    }
+    error.downcast_ref::<LoadError>().map_or(Exit::Failed, Exit::from)
 }
 
 /// A sensor at work.

@@ -1,7 +1,8 @@
 //! Trying the candidates for a fact, one after the other, by really loading and attaching their programs.
 
 use super::error::{LoadError, chain, is_permission, may_load, reasons};
-use super::hook::{Attachment, Candidate, Choice, Fact, Kernel, Mechanism, Place, Refusal, ordered};
+use super::hook::{Attachment, Candidate, Choice, Fact, Mechanism, Place, Refusal, ordered};
+use super::preemption::Kernel;
 use super::tracefs::with_tracefs;
 use aya::programs::{Program, ProgramError};
 use aya::{Btf, Ebpf};
@@ -18,11 +19,12 @@ pub(super) struct Hooks<'a> {
 
 impl<'a> Hooks<'a> {
     /// `parameters` says how many parameters the hooked functions have on this kernel, of those that exist.
-    pub(super) fn new(ebpf: &'a mut Ebpf, parameters: &'a [(&'static str, usize)], btf: &'a Btf) -> Self {
-        let system = rustix::system::uname();
-        let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-        let kernel =
-            Kernel::new(&system.release().to_string_lossy(), &system.version().to_string_lossy(), &command_line);
+    pub(super) fn new(
+        ebpf: &'a mut Ebpf,
+        parameters: &'a [(&'static str, usize)],
+        btf: &'a Btf,
+        kernel: Kernel,
+    ) -> Self {
         Self { ebpf, parameters, btf, kernel, loaded: HashSet::new() }
     }
 
@@ -37,9 +39,9 @@ impl<'a> Hooks<'a> {
                     let preempted = kernel.preempts(candidate.preempted);
                     return Ok(Choice { fact, candidate: Some(*candidate), preempted, refusals });
                 }
-                Err(failure) => {
-                    permitted |= !failure.not_permitted;
-                    refusals.push(Refusal { mechanism: candidate.mechanism, reason: failure.reason });
+                Err(refusal) => {
+                    permitted |= !refusal.not_permitted;
+                    refusals.push(refusal);
                 }
             }
         }
@@ -51,23 +53,23 @@ impl<'a> Hooks<'a> {
     }
 
     /// Attaches all of a candidate's programs or none.
-    fn attach_all(&mut self, candidate: &Candidate) -> Result<(), Failure> {
+    pub(super) fn attach_all(&mut self, candidate: &Candidate) -> Result<(), Refusal> {
+        let refused = |reason, not_permitted| Refusal { mechanism: candidate.mechanism, reason, not_permitted };
         let mut attached = Vec::new();
         for attachment in candidate.attachments {
             if !self.fits(attachment) {
                 continue;
             }
-            if let Err(failure) = self.attach_one(attachment) {
+            if let Err(Failure { reason, not_permitted }) = self.attach_one(attachment) {
                 for program in attached.into_iter().chain([attachment.program]) {
                     self.unload(program);
                 }
-                return Err(failure);
+                return Err(refused(reason, not_permitted));
             }
             attached.push(attachment.program);
         }
         if attached.is_empty() {
-            let reason = "no program fits this kernel's function prototypes".to_owned();
-            return Err(Failure { reason, not_permitted: false });
+            return Err(refused("no program fits this kernel's function prototypes".to_owned(), false));
         }
         Ok(())
     }

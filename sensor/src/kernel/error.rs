@@ -104,13 +104,19 @@ pub(super) fn refused(error: &(dyn Error + 'static), otherwise: impl FnOnce(Stri
     if is_permission(error) && !may_load() { LoadError::NotPermitted(text) } else { otherwise(text) }
 }
 
-/// Whether this process has what loading eBPF programs needs: `CAP_BPF` (5.8), or `CAP_SYS_ADMIN`, which includes it. Root in a
-/// container mostly has neither.
+/// Whether this process has what loading eBPF programs needs: `CAP_BPF` and `CAP_PERFMON` (5.8), or `CAP_SYS_ADMIN`, which includes
+/// both. Root in a container mostly has neither.
 pub(super) fn may_load() -> bool {
-    const CAP_SYS_ADMIN: u32 = 21;
-    const CAP_BPF: u32 = 39;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
-    effective.is_none_or(|bits| bits & (1 << CAP_SYS_ADMIN | 1 << CAP_BPF) != 0)
+    const CAP_SYS_ADMIN: u64 = 1 << 21;
+    const BOTH: u64 = 1 << 38 | 1 << 39;
+    effective_capabilities().is_none_or(|bits| bits & CAP_SYS_ADMIN != 0 || bits & BOTH == BOTH)
+}
+
+/// The effective capabilities of this process as /proc shows them, bit N being capability N of capabilities(7); `None` if they cannot
+/// be read.
+#[must_use]
+pub fn effective_capabilities() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(effective.trim(), 16).ok()
 }

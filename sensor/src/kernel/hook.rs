@@ -3,7 +3,13 @@
 //! A candidate is tried by really loading and attaching all its programs: what a kernel says about its abilities and what it
 //! does differ in both directions. To add a way to see a fact, add a candidate here and its program to `sensor-ebpf`.
 
+use super::preemption::{Kernel, Preempted};
 use std::fmt::{self, Display, Formatter};
+
+/// What it means that accepts are switched off.
+pub const ACCEPT_OFF: &str = "accepted connections are not watched";
+/// What it means that a hook's programs can be preempted.
+pub const PREEMPTED: &str = "the kernel can preempt the sensor's programs, and then skips events; it counts them";
 
 /// What is to be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,49 +109,6 @@ pub struct Candidate {
     pub preempted: Preempted,
     /// What this way does not see, or costs more than others; empty if nothing.
     pub degraded: &'static str,
-}
-
-/// On which kernels a program can be preempted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Preempted {
-    /// On none.
-    Never,
-    /// On preemptible ones from 7.0.
-    Since7,
-    /// On preemptible ones.
-    WhereverTasksAre,
-}
-
-/// What decides about preemption.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kernel {
-    /// First number of its version.
-    pub major: u32,
-    /// Whether tasks can be preempted in the kernel, as far as that can be told.
-    pub preemptible: bool,
-}
-
-impl Kernel {
-    /// From the release (`7.3.4-cloud`), the version (`#1 SMP PREEMPT_DYNAMIC …`) and the command line of the kernel. Which mode a
-    /// kernel with several is in by default is not shown, so that counts as preemptible.
-    #[must_use]
-    pub fn new(release: &str, version: &str, command_line: &str) -> Self {
-        let major = release.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(u32::MAX);
-        let switched_off = ["preempt=none", "preempt=voluntary"];
-        let switched_off = command_line.split_ascii_whitespace().any(|word| switched_off.contains(&word));
-        Self { major, preemptible: version.contains("PREEMPT") && !switched_off }
-    }
-
-    /// Whether programs of such a candidate can be preempted here.
-    #[must_use]
-    pub const fn preempts(self, preempted: Preempted) -> bool {
-        self.preemptible
-            && match preempted {
-                Preempted::Never => false,
-                Preempted::Since7 => self.major >= 7,
-                Preempted::WhereverTasksAre => true,
-            }
-    }
 }
 
 /// The candidates for a fact on a kernel, in the order in which they are tried: first those that miss nothing.
@@ -248,6 +211,8 @@ pub struct Refusal {
     pub mechanism: Mechanism,
     /// Which attachment failed, and the kernel's reason.
     pub reason: String,
+    /// Whether the kernel's reason is that it is not permitted.
+    pub not_permitted: bool,
 }
 
 /// How a fact is seen on this kernel.
@@ -296,10 +261,5 @@ mod tests {
         assert_eq!(first(Fact::Accept, "6.12.1", "#1 SMP PREEMPT_RT", ""), Mechanism::Kprobe);
         assert_eq!(first(Fact::Exec, "6.12.1", "#1 SMP PREEMPT", ""), Mechanism::Tracepoint);
         assert_eq!(first(Fact::Exec, "7.0.0", "#1 SMP PREEMPT_DYNAMIC", ""), Mechanism::PerfTracepoint);
-    }
-
-    #[test]
-    fn an_unknown_version_counts_as_a_new_one() {
-        assert_eq!(Kernel::new("next", "PREEMPT", ""), Kernel { major: u32::MAX, preemptible: true });
     }
 }

@@ -56,14 +56,19 @@ pub enum Cause {
 pub fn resolve(btf: &Btf) -> Result<Resolved, LayoutError> {
     let mut offsets = [MISSING; Layout::LEN];
     let mut missing = Vec::new();
-    for (field, place) in FIELDS.iter().zip(&mut offsets) {
-        match offset(btf, field) {
+    for ((field, found), place) in examine(btf).zip(&mut offsets) {
+        match found {
             Ok(offset) => *place = offset,
             Err(_) if field.need == Need::Optional => missing.push(field),
             Err(cause) => return Err(LayoutError { field, cause }),
         }
     }
     Ok(Resolved { layout: Layout::from_offsets(offsets), missing })
+}
+
+/// Each member of [`FIELDS`] with its offset in bytes within the structure its path begins with, or why it cannot be used.
+pub fn examine(btf: &Btf) -> impl Iterator<Item = (&'static Field, Result<u16, Cause>)> {
+    FIELDS.iter().map(|field| (field, offset(btf, field)))
 }
 
 fn offset(btf: &Btf, field: &Field) -> Result<u16, Cause> {

@@ -4,8 +4,9 @@ use super::attach::{Hooks, unload};
 use super::btf::Btf;
 use super::counters::Counters;
 use super::error::{LoadError, refused};
-use super::hook::{Choice, Fact, Mechanism, Place, candidates};
+use super::hook::{Candidate, Choice, Fact, Mechanism, Place, Refusal, candidates};
 use super::layout::{self, Resolved};
+use super::preemption::Kernel;
 use super::ring::Ring;
 use super::settings::SettingsMap;
 use aya::maps::{Array, HashMap, MapError};
@@ -66,12 +67,46 @@ pub struct Loaded {
     pub settings: SettingsMap,
 }
 
+/// The kernel side before anything is attached: the maps are there, the programs are not loaded. Dropping it leaves nothing.
+pub struct Prepared {
+    ebpf: Ebpf,
+    parameters: Parameters,
+    btf: AyaBtf,
+    kernel: Kernel,
+    missing: Vec<&'static Field>,
+    counters: Counters,
+    settings: SettingsMap,
+}
+
 /// Resolves offsets, creates the maps, loads and attaches the programs.
 ///
 /// # Errors
 ///
 /// See [`LoadError`].
 pub fn load(options: &Options) -> Result<Loaded, LoadError> {
+    let mut prepared = prepare(options)?;
+    // The exec hook first: an execution that follows a connection is then never missed.
+    let choices = vec![
+        prepared.attach(Fact::Exec, None)?,
+        prepared.attach(Fact::Connect, options.connect)?,
+        if options.accept_off {
+            Choice { fact: Fact::Accept, candidate: None, preempted: false, refusals: Vec::new() }
+        } else {
+            prepared.attach(Fact::Accept, options.accept)?
+        },
+    ];
+    let Prepared { ebpf, missing, counters, settings, btf, .. } = prepared;
+    drop(btf);
+    give_back_memory();
+    Ok(Loaded { ebpf, choices, missing, counters, settings })
+}
+
+/// Resolves offsets and creates the maps.
+///
+/// # Errors
+///
+/// See [`LoadError`].
+pub fn prepare(options: &Options) -> Result<Prepared, LoadError> {
     let (resolved, parameters) = inspect(&options.btf)?;
     let copies = possible_cpus()?;
 
@@ -86,29 +121,62 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
         .map_max_entries("PENDING", PENDING_CAPACITY.saturating_add(copies.saturating_mul(256)))
         .map_max_entries("CONNECTIONS", options.connections_bytes)
         .map_max_entries("EXECUTIONS", options.executions_bytes);
-    let mut ebpf = loader.load(OBJECT).map_err(|error| refused(&error, LoadError::Object))?;
+    let ebpf = loader.load(OBJECT).map_err(|error| refused(&error, LoadError::Object))?;
 
     let copies = usize::try_from(copies).unwrap_or(usize::MAX);
     let counters = Counters::new(ebpf.map("COUNTS").ok_or(LoadError::Missing("map COUNTS"))?, copies)?;
     let mut settings = SettingsMap::new(ebpf.map("SETTINGS").ok_or(LoadError::Missing("map SETTINGS"))?)?;
     settings.write(&options.slot);
 
-    let aya_btf = AyaBtf::parse_file(&options.btf, Endianness::default())
+    let btf = AyaBtf::parse_file(&options.btf, Endianness::default())
         .map_err(|error| LoadError::AyaBtf(error.to_string()))?;
-    let mut hooks = Hooks::new(&mut ebpf, &parameters, &aya_btf);
-    // The exec hook first: an execution that follows a connection is then never missed.
-    let choices = vec![
-        hooks.attach(Fact::Exec, None)?,
-        hooks.attach(Fact::Connect, options.connect)?,
-        if options.accept_off {
-            Choice { fact: Fact::Accept, candidate: None, preempted: false, refusals: Vec::new() }
-        } else {
-            hooks.attach(Fact::Accept, options.accept)?
-        },
-    ];
-    drop(aya_btf);
-    give_back_memory();
-    Ok(Loaded { ebpf, choices, missing: resolved.missing, counters, settings })
+    Ok(Prepared { ebpf, parameters, btf, kernel: Kernel::running(), missing: resolved.missing, counters, settings })
+}
+
+impl Prepared {
+    /// Attaches the first candidate for a fact that this kernel takes, or the one that is forced.
+    fn attach(&mut self, fact: Fact, forced: Option<Mechanism>) -> Result<Choice, LoadError> {
+        self.hooks().attach(fact, forced)
+    }
+
+    /// Attaches one candidate.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses one of its programs; none of them is attached then.
+    pub fn try_out(&mut self, candidate: &Candidate) -> Result<(), Refusal> {
+        self.hooks().attach_all(candidate)
+    }
+
+    fn hooks(&mut self) -> Hooks<'_> {
+        Hooks::new(&mut self.ebpf, &self.parameters, &self.btf, self.kernel)
+    }
+
+    /// The ring buffers of connections and of executions. Must be called within a tokio runtime, once.
+    ///
+    /// # Errors
+    ///
+    /// When a map is not what the object declares.
+    pub fn rings(&mut self) -> Result<(Ring, Ring), LoadError> {
+        rings(&mut self.ebpf)
+    }
+
+    /// Detaches and unloads all programs; they can be tried out again.
+    pub fn detach(&mut self) {
+        detach(&mut self.ebpf);
+    }
+}
+
+fn rings(ebpf: &mut Ebpf) -> Result<(Ring, Ring), LoadError> {
+    let connections = ebpf.take_map("CONNECTIONS").ok_or(LoadError::Missing("map CONNECTIONS"))?;
+    let executions = ebpf.take_map("EXECUTIONS").ok_or(LoadError::Missing("map EXECUTIONS"))?;
+    Ok((Ring::new(connections, "CONNECTIONS")?, Ring::new(executions, "EXECUTIONS")?))
+}
+
+fn detach(ebpf: &mut Ebpf) {
+    for (_, program) in ebpf.programs_mut() {
+        unload(program);
+    }
 }
 
 /// Hooked functions and how many parameters they have on this kernel.
@@ -145,9 +213,7 @@ impl Loaded {
     ///
     /// When a map is not what the object declares.
     pub fn rings(&mut self) -> Result<(Ring, Ring), LoadError> {
-        let connections = self.ebpf.take_map("CONNECTIONS").ok_or(LoadError::Missing("map CONNECTIONS"))?;
-        let executions = self.ebpf.take_map("EXECUTIONS").ok_or(LoadError::Missing("map EXECUTIONS"))?;
-        Ok((Ring::new(connections, "CONNECTIONS")?, Ring::new(executions, "EXECUTIONS")?))
+        rings(&mut self.ebpf)
     }
 
     /// Remembers connections that exist already, as if a hook had seen them.
@@ -180,9 +246,7 @@ impl Loaded {
 
     /// Detaches and unloads all programs. The maps stay, so that what is in the ring buffers can still be read.
     pub fn detach(&mut self) {
-        for (_, program) in self.ebpf.programs_mut() {
-            unload(program);
-        }
+        detach(&mut self.ebpf);
     }
 }
 

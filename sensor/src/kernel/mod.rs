@@ -9,6 +9,7 @@ pub mod layout;
 pub mod load;
 pub mod log;
 pub mod missed;
+pub mod preemption;
 pub mod ring;
 pub mod settings;
 mod tracefs;

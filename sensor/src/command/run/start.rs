@@ -12,7 +12,7 @@ use crate::enrich::user::Users;
 use crate::enrich::{clock, process};
 use crate::event::ecs::Origin;
 use crate::event::{BootTime, ProcessKey, WallOffset};
-use crate::kernel::hook::{Choice, Mechanism};
+use crate::kernel::hook::{ACCEPT_OFF, Choice, Mechanism, PREEMPTED};
 use crate::kernel::load::{self, KERNEL_BTF, Loaded};
 use crate::kernel::log::KernelLog;
 use crate::kernel::ring::Ring;
@@ -90,14 +90,14 @@ pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
 
 /// Up to 5.10 the kernel counts maps against a limit that is far too low by default; later ones ignore it. Without the
 /// privilege to raise it, creating the maps says what is wrong.
-fn raise_memory_limit() {
+pub(in crate::command) fn raise_memory_limit() {
     let unlimited = Rlimit { current: None, maximum: None };
     if getrlimit(Resource::Memlock) != unlimited {
         let _ = setrlimit(Resource::Memlock, unlimited);
     }
 }
 
-fn load_options(config: &Config) -> load::Options {
+pub(in crate::command) fn load_options(config: &Config) -> load::Options {
     let mechanism = |hook| match hook {
         Hook::Auto => None,
         Hook::Fentry => Some(Mechanism::Fentry),
@@ -131,11 +131,9 @@ fn log_choices(loaded: &Loaded) {
 }
 
 fn degraded(choices: &[Choice]) -> Vec<&'static str> {
-    let own = |choice: &Choice| choice.candidate.map_or("accepted connections are not watched", |one| one.degraded);
+    let own = |choice: &Choice| choice.candidate.map_or(ACCEPT_OFF, |one| one.degraded);
     let preempted = choices.iter().any(|choice| choice.preempted);
-    let preempted =
-        preempted.then_some("the kernel can preempt the sensor's programs, and then skips events; it counts them");
-    choices.iter().map(own).filter(|reason| !reason.is_empty()).chain(preempted).collect()
+    choices.iter().map(own).filter(|reason| !reason.is_empty()).chain(preempted.then_some(PREEMPTED)).collect()
 }
 
 fn chosen(choices: &[Choice], fact: &str) -> String {

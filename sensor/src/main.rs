@@ -43,7 +43,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::start(cli.log_format, cli.log_level);
+    let _log = logging::start(cli.log_format, cli.log_level);
     let config = cli.config.as_deref();
     match &cli.command {
         Command::Run(options) => run::run(options, config),

@@ -5,11 +5,17 @@ use super::{Case, Tag, tagged};
 use crate::actor::step::{How, Outcome, Step, connect_by, exec, exec_then, report};
 use crate::expect::field;
 use crate::lab::Lab;
-use crate::sensor::{Ended, Sensor};
+use crate::player::Guard;
+use crate::sensor::{Ended, Sensor, command};
+use crate::supervise::ends_with_parent;
+use crate::tail::Tail;
 use crate::wait::until;
 use anyhow::{Context, Result, ensure};
-use rustix::process::Signal;
+use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,6 +26,7 @@ pub(super) const CASES: &[Case] = &[
     tagged("running: a wrong new configuration changes nothing", &[Tag::Own, Tag::Once], reloaded_in_vain),
     tagged("running: the file of events is opened anew", &[Tag::Own, Tag::Once], rotated),
     tagged("running: a reader that is stuck does not keep it from ending", &[Tag::Own, Tag::Once], stuck_reader),
+    tagged("running: a log that nobody reads holds up no alert", &[Tag::Own, Tag::Once], stuck_log),
     tagged("running: a reader that is gone is no end", &[Tag::Own, Tag::Once], gone_reader),
     tagged(
         "running: what finds no room while it stands still is counted",
@@ -114,6 +121,43 @@ fn stuck_reader(lab: &Lab) -> Result<()> {
     counters.with_context(|| format!("it did not report its counters: {}", sensor.log_tail()))?.balance()?;
     ensure!(code == Some(1), "it ended with {code:?} although alerts were lost: {}", sensor.log_tail());
     drop(reader);
+    Ok(())
+}
+
+/// Standard error is a full pipe. What is to be logged then waits or is dropped, alerts come all the same, and so does the end.
+fn stuck_log(lab: &Lab) -> Result<()> {
+    let directory = lab.directory().join("sensor");
+    std::fs::create_dir_all(&directory)?;
+    let mut command = command(lab.binary(), &directory, lab.hooks())?;
+    let alerts = directory.join("out.ndjson");
+    let (log, mut full) = std::io::pipe()?;
+    command.stdin(Stdio::null()).stdout(File::create(&alerts)?).stderr(full.try_clone()?);
+    ends_with_parent(&mut command, None);
+    let mut sensor = Guard::spawn(&mut command)?;
+    let mut log = BufReader::new(log);
+    let mut line = String::new();
+    while !line.contains("sensor ready") {
+        line.clear();
+        ensure!(log.read_line(&mut line)? > 0, "the sensor ended before it was ready");
+    }
+    rustix::fs::fcntl_setfl(&full, OFlags::NONBLOCK)?;
+    while full.write(b"x").is_ok() {}
+    // Both are told in the log.
+    let pid = Pid::from_raw(i32::try_from(sensor.pid())?).context("process number")?;
+    for _ in 0..3 {
+        kill_process(pid, Signal::HUP)?;
+        kill_process(pid, Signal::USR1)?;
+    }
+    let shell = shell_after(lab, vec![knock(lab)])?;
+    let mut tail = Tail::new(&alerts)?;
+    until("the alert", || {
+        tail.read()?;
+        let of_shell = |alert: &Value| field(alert, "process.pid") == Some(&json!(shell.pid()));
+        Ok(tail.documents()?.iter().any(of_shell).then_some(()))
+    })?;
+    kill_process(pid, Signal::TERM)?;
+    let status = sensor.wait()?;
+    ensure!(status.code() == Some(0), "it ended with {status}");
     Ok(())
 }
 

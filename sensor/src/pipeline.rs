@@ -16,7 +16,7 @@ use crate::event::decode::{self, DecodeError};
 use crate::event::ecs::{self, Extras, Origin, ParentProgram, ParentSource};
 use crate::event::facts::{Facts, Field};
 use crate::event::{Args, BootTime, Connection, Exec, Lineage, ProcessKey, Reason, WallOffset, WallTime};
-use crate::output::stream::Stream;
+use crate::output::Outputs;
 use sensor_common::settings::PENDING_CAPACITY;
 use serde_json::Value;
 use std::sync::Arc;
@@ -80,8 +80,7 @@ pub struct Pipeline {
     users: Users,
     proc: Proc,
     onlooker: Onlooker,
-    alerts: Stream,
-    events: Option<Stream>,
+    outputs: Outputs,
     span: Duration,
     last_event: BootTime,
     clock_differs: Option<BootTime>,
@@ -92,14 +91,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline that has seen nothing yet.
     #[must_use]
-    pub fn new(
-        rule: &'static Rule,
-        parameters: Parameters,
-        origin: Origin,
-        users: Users,
-        alerts: Stream,
-        events: Option<Stream>,
-    ) -> Self {
+    pub fn new(rule: &'static Rule, parameters: Parameters, origin: Origin, users: Users, outputs: Outputs) -> Self {
         Self {
             origin,
             span: parameters.span,
@@ -108,8 +100,7 @@ impl Pipeline {
             users,
             proc: Proc::live(),
             onlooker: Onlooker::new(Proc::live()),
-            alerts,
-            events,
+            outputs,
             last_event: BootTime(0),
             clock_differs: None,
             // Microseconds since boot: higher than any number of an earlier run, whose events may stand in the same file.
@@ -135,10 +126,10 @@ impl Pipeline {
         self.correlator.stats().evicted
     }
 
-    /// Documents that the outputs could not take.
+    /// Where the documents go.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.alerts.stats().dropped + self.events.as_ref().map_or(0, |events| events.stats().dropped)
+    pub fn outputs(&self) -> &Outputs {
+        &self.outputs
     }
 
     /// Forgets what cannot match any more at this time.
@@ -150,14 +141,6 @@ impl Pipeline {
     pub fn set_parameters(&mut self, parameters: Parameters) {
         self.span = parameters.span;
         self.correlator.set_parameters(parameters);
-    }
-
-    /// Has the outputs opened anew.
-    pub fn reopen(&self) {
-        self.alerts.reopen();
-        if let Some(events) = &self.events {
-            events.reopen();
-        }
     }
 
     /// Follows a change of the wall clock, but not while a connection may still be waiting for its execution, so that both
@@ -208,9 +191,9 @@ impl Pipeline {
         }
         self.stats.connections += 1;
         let sequence = self.next_sequence();
-        let recorded = self.events.is_some().then(|| self.extras(event.uid, event.process, None));
+        let recorded = self.outputs.events.is_some().then(|| self.extras(event.uid, event.process, None));
         let document = self.origin.connection(event, sequence, recorded.as_ref().unwrap_or(&Extras::default()));
-        self.record(&document);
+        self.outputs.event(&document);
         let held = Held {
             event: event.clone(),
             sequence,
@@ -232,12 +215,12 @@ impl Pipeline {
         }
         let sequence = self.next_sequence();
         // What does not match needs nothing from /proc but the arguments that decide: a flood of executions is judged quickly.
-        let extras = match self.events {
+        let extras = match self.outputs.events {
             Some(_) => self.extras(event.uid, event.process, Some(&event.lineage)),
             None => Extras { parent: self.deciding_parent(event.process, &event.lineage), ..Extras::default() },
         };
         let document = self.origin.exec(event, sequence, &extras);
-        self.record(&document);
+        self.outputs.event(&document);
         match self.judge(&document, Payload::Exec) {
             Some(Outcome::Match(Match { connection: Payload::Connection(held), elapsed_ms, assumed, .. })) => {
                 let found = Found { connection: Some(held), elapsed_ms, assumed };
@@ -258,12 +241,6 @@ impl Pipeline {
         self.sequence
     }
 
-    fn record(&mut self, document: &Value) {
-        if let Some(events) = &mut self.events {
-            events.send(document);
-        }
-    }
-
     fn judge(&mut self, document: &Value, payload: Payload) -> Option<Outcome<Payload>> {
         match Facts::from_value(document) {
             Ok(facts) => Some(self.correlator.push(&facts, payload)),
@@ -275,12 +252,12 @@ impl Pipeline {
     }
 
     fn alert(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: Extras) {
-        let mut extras = match self.events {
+        let mut extras = match self.outputs.events {
             Some(_) => extras,
             None => Extras { parent: extras.parent, ..self.extras(exec.uid, exec.process, None) },
         };
         // A recorded execution stays as it was recorded, so that a replay gives the same alert.
-        if extras.parent.is_none() && self.events.is_none() {
+        if extras.parent.is_none() && self.outputs.events.is_none() {
             extras.parent = self.any_parent(&exec.lineage);
         }
         let exec_document = self.origin.exec(exec, sequence, &extras);
@@ -294,7 +271,7 @@ impl Pipeline {
             assumed: &found.assumed,
         };
         let (boot, wall) = clock::now();
-        self.alerts.send(&alert::document(&finding, wall));
+        self.outputs.alert(alert::document(&finding, wall));
         self.stats.alerts += 1;
         self.stats.slowest_ns = self.stats.slowest_ns.max(boot.0.saturating_sub(exec.at.0));
     }
@@ -364,10 +341,10 @@ impl Pipeline {
         Some(ParentProgram { executable, args, source: ParentSource::Proc })
     }
 
-    /// Flushes the outputs; what has become of the alerts and of the events.
+    /// What the outputs are for is done.
     #[must_use]
-    pub fn close(self) -> (crate::output::stream::Stats, Option<crate::output::stream::Stats>) {
-        (self.alerts.close(), self.events.map(Stream::close))
+    pub fn into_outputs(self) -> Outputs {
+        self.outputs
     }
 }
 

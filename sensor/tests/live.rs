@@ -17,6 +17,8 @@ use sensor::detect::rule::{Parameters, REVERSE_SHELL_VIA_CHILD};
 use sensor::enrich::user::Users;
 use sensor::event::ecs::Origin;
 use sensor::event::{BootTime, WallOffset, WallTime};
+use sensor::output::Outputs;
+use sensor::output::queue::Queue;
 use sensor::output::stream::{Stream, Target, json_line};
 use sensor::pipeline::Pipeline;
 use sensor_common::address::mapped;
@@ -171,7 +173,10 @@ impl Clock {
 
 /// Runs the sensor over the records, with outputs in the folder.
 fn run(folder: &Path, records: &[(u64, Record)], clock: &Clock) {
-    let open = |name: &'static str| Stream::open(name, Target::File(folder.join(name)), json_line).unwrap();
+    let open = |name: &'static str| {
+        Queue::start(name, Stream::open(Target::File(folder.join(name)), json_line).unwrap()).unwrap()
+    };
+    let outputs = Outputs { alerts: vec![open("alerts")], events: Some(open("events")) };
     let start = records.first().map_or(0, |(handled, _)| *handled);
     let origin = Origin {
         host_id: "h".to_owned(),
@@ -182,14 +187,7 @@ fn run(folder: &Path, records: &[(u64, Record)], clock: &Clock) {
         degraded: Vec::new(),
     };
     let users = Users::new("/nonexistent".into());
-    let mut pipeline = Pipeline::new(
-        &REVERSE_SHELL_VIA_CHILD,
-        Parameters::default(),
-        origin,
-        users,
-        open("alerts"),
-        Some(open("events")),
-    );
+    let mut pipeline = Pipeline::new(&REVERSE_SHELL_VIA_CHILD, Parameters::default(), origin, users, outputs);
     for (handled, record) in records {
         pipeline.follow_clock(BootTime(*handled), clock.wall(*handled));
         match record {
@@ -198,8 +196,7 @@ fn run(folder: &Path, records: &[(u64, Record)], clock: &Clock) {
         }
     }
     assert_eq!(pipeline.stats().undecodable, 0);
-    let (alerts, events) = pipeline.close();
-    assert_eq!(alerts.dropped + events.unwrap().dropped, 0);
+    assert!(pipeline.into_outputs().close().iter().all(|(_, stats)| stats.dropped == 0));
 }
 
 fn read(folder: &Path, name: &str) -> Vec<Value> {

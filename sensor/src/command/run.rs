@@ -12,7 +12,7 @@ use crate::kernel::load::Loaded;
 use crate::kernel::log::KernelLog;
 use crate::kernel::missed;
 use crate::kernel::ring::Ring;
-use crate::output::stream;
+use crate::output::queue;
 use crate::pipeline::Pipeline;
 use crate::service::{Request, Signals, notify};
 use clap::Args;
@@ -122,7 +122,7 @@ impl Running {
                 request = self.signals.next() => match request {
                     Request::Stop => return self.stop(),
                     Request::Reload => self.reload(),
-                    Request::Reopen => self.pipeline.reopen(),
+                    Request::Reopen => self.pipeline.outputs().reopen(),
                 },
                 result = self.executions.readable() => if let Err(error) = result {
                     return self.failed(&error);
@@ -155,7 +155,8 @@ impl Running {
             missed.iter().map(|(hook, runs)| (format!("{hook}: runs skipped by the kernel"), *runs)).collect();
         losses.extend(self.loaded.counters.snapshot().losses());
         losses.push(("correlator: processes forgotten".to_owned(), self.pipeline.evicted()));
-        losses.push(("outputs: documents dropped".to_owned(), self.pipeline.dropped()));
+        let outputs = self.pipeline.outputs().stats();
+        losses.extend(outputs.iter().map(|(name, stats)| (format!("{name}: documents dropped"), stats.dropped)));
         for (what, number) in losses {
             let before = self.told.insert(what.clone(), number).unwrap_or(0);
             if number > before {
@@ -214,11 +215,14 @@ impl Running {
         while self.drain(BATCH) {}
         let counters = self.loaded.counters.snapshot();
         let stats = self.pipeline.stats();
-        let (alerts, events) = self.pipeline.close();
+        let outputs = self.pipeline.into_outputs().close();
         for sum in counters.sums().iter().filter(|sum| sum.seen != sum.settled) {
             tracing::error!("the counters of {} disagree: {} seen, {} settled", sum.hook, sum.seen, sum.settled);
         }
-        let of_stream = |stats: stream::Stats| json!({"queued": stats.queued, "delivered": stats.delivered, "dropped": stats.dropped});
+        let of_output = |(name, stats): &(&str, queue::Stats)| {
+            let queue::Stats { queued, delivered, dropped } = stats;
+            ((*name).to_owned(), json!({"queued": queued, "delivered": delivered, "dropped": dropped}))
+        };
         let user_side = json!({
             "connections": stats.connections,
             "duplicates": stats.duplicates,
@@ -226,15 +230,14 @@ impl Running {
             "undecodable": stats.undecodable,
             "alerts": stats.alerts,
             "slowest_ns": stats.slowest_ns,
-            "alert_output": of_stream(alerts),
-            "event_output": events.map(of_stream),
+            "outputs": Value::from_iter(outputs.iter().map(of_output)),
         });
         tracing::info!(
             counters = with_missed(counters.to_json(), missed).to_string(),
             user_side = user_side.to_string(),
             "counters"
         );
-        let lost = alerts.dropped + events.map_or(0, |stats| stats.dropped);
+        let lost: u64 = outputs.iter().map(|(_, stats)| stats.dropped).sum();
         if lost == 0 {
             tracing::info!("stopped");
             Exit::Ok

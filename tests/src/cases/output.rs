@@ -142,6 +142,8 @@ fn stuck_log(lab: &Lab) -> Result<()> {
     }
     rustix::fs::fcntl_setfl(&full, OFlags::NONBLOCK)?;
     while full.write(b"x").is_ok() {}
+    // The flag is the sensor's too: it must wait where it writes.
+    rustix::fs::fcntl_setfl(&full, OFlags::empty())?;
     // Both are told in the log.
     let pid = Pid::from_raw(i32::try_from(sensor.pid())?).context("process number")?;
     for _ in 0..3 {

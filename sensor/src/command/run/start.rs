@@ -16,7 +16,10 @@ use crate::kernel::hook::{ACCEPT_OFF, Choice, Mechanism, PREEMPTED};
 use crate::kernel::load::{self, KERNEL_BTF, Loaded};
 use crate::kernel::log::KernelLog;
 use crate::kernel::ring::Ring;
-use crate::output::stream::{Stream, Target, json_line};
+use crate::output::Outputs;
+use crate::output::document::Document;
+use crate::output::queue::Queue;
+use crate::output::stream::{Render, Stream, Target, json_line};
 use crate::pipeline::{Pipeline, from_proc};
 use crate::service::{Signals, notify};
 use anyhow::{Context, Result};
@@ -24,7 +27,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use sensor_common::address::{Address, mapped};
 use sensor_common::record::{ACCEPTED, ATTEMPTED, Arm, NAME_LEN, WITNESS_PROC};
-use serde_json::Value;
 use std::io::{self, IsTerminal as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -49,17 +51,7 @@ pub(super) struct Started {
 pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
     let signals = Signals::new().context("signal handlers cannot be installed")?;
     let host = Host::read(Path::new("/"), config.host.id.as_deref(), config.host.name.as_deref())?;
-    let render = match options.format {
-        Some(Format::Json) => json_line,
-        None if !io::stdout().is_terminal() => json_line,
-        Some(Format::Text) | None => |alert: &Value| text::block(alert).into_bytes(),
-    };
-    let alerts = Stream::open("alerts", Target::Stdout, render).context("standard output cannot be used for alerts")?;
-    let open_events = |path: &PathBuf| {
-        let stream = Stream::open("events", Target::File(path.clone()), json_line);
-        stream.with_context(|| format!("{} cannot be opened for events", path.display()))
-    };
-    let events = options.events.as_ref().map(open_events).transpose()?;
+    let outputs = outputs(options)?;
 
     raise_memory_limit();
     let mut loaded = load::load(&load_options(config))?;
@@ -78,7 +70,7 @@ pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
     };
     tracing::debug!(host_id = host.id, source = host.id_source, "host");
     let users = Users::new(PathBuf::from("/etc/passwd"));
-    let mut pipeline = Pipeline::new(&REVERSE_SHELL_VIA_CHILD, parameters(config), origin, users, alerts, events);
+    let mut pipeline = Pipeline::new(&REVERSE_SHELL_VIA_CHILD, parameters(config), origin, users, outputs);
     look_around(&mut loaded, &mut pipeline, &parameters(config).excluded)?;
 
     let [exec, connect, accept] = ["exec", "connect", "accept"].map(|fact| chosen(&loaded.choices, fact));
@@ -86,6 +78,21 @@ pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
     let status = format!("exec={exec} connect={connect} accept={accept}");
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     Ok(Started { loaded, connections, executions, kernel_log, signals, pipeline })
+}
+
+fn outputs(options: &Options) -> Result<Outputs> {
+    let render: Render = match options.format {
+        Some(Format::Json) => json_line,
+        None if !io::stdout().is_terminal() => json_line,
+        Some(Format::Text) | None => |alert: &Document| text::block(&alert.value).into_bytes(),
+    };
+    let queue = |name, target, render| Queue::start(name, Stream::open(target, render)?);
+    let stdout = queue("stdout", Target::Stdout, render).context("standard output cannot be used for alerts")?;
+    let events = options.events.as_ref().map(|path| {
+        let events = queue("events", Target::File(path.clone()), json_line);
+        events.with_context(|| format!("{} cannot be opened for events", path.display()))
+    });
+    Ok(Outputs { alerts: vec![stdout], events: events.transpose()? })
 }
 
 /// Up to 5.10 the kernel counts maps against a limit that is far too low by default; later ones ignore it. Without the

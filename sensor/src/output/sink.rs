@@ -1,0 +1,23 @@
+//! What an output is: a place that takes one document after the other.
+
+use super::document::Document;
+use std::io;
+
+/// A place for documents, used by the thread of one queue.
+pub trait Sink: Send + 'static {
+    /// Hands a document over; may wait as long as it has to.
+    ///
+    /// # Errors
+    ///
+    /// When the place does not take it. It is then counted as dropped.
+    fn deliver(&mut self, document: &Document) -> io::Result<()>;
+
+    /// Opens the place anew, as after a log rotation; nothing for places that are not files.
+    ///
+    /// # Errors
+    ///
+    /// When that fails; the old one then stays in use.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

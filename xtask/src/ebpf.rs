@@ -6,7 +6,7 @@
 use crate::lint;
 use crate::object_file::{self, State};
 use crate::shell;
-use crate::toolchain::{self, Core, TARGET, Toolchain};
+use crate::toolchain::{self, Library, TARGET, Toolchain};
 use anyhow::{Context, Result, bail};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -52,9 +52,9 @@ pub(crate) fn compile(root: &Path, target_dir: &Path, arch: &str) -> Result<Path
     let (linker, linker_version) = toolchain::linker()
         .with_context(|| format!("no bpf-linker {} or newer found: {ADVICE}", toolchain::LINKER_VERSION))?;
     let mut strip = toolchain::stripper().with_context(|| format!("no llvm-strip found: {ADVICE}"))?;
-    let core = match toolchain.core {
-        Core::Prebuilt => "compiled core library",
-        Core::Source => "core library from source",
+    let core = match toolchain.library {
+        Library::Prebuilt => "compiled core library",
+        Library::Source => "core library from source",
     };
     println!("{}, Rust {}, {core}; bpf-linker {linker_version}", toolchain.rustc.display(), toolchain.version);
     let mut build = isolated(&toolchain.cargo, &toolchain, root);
@@ -90,40 +90,23 @@ fn select(command: &mut Command, toolchain: &Toolchain, root: &Path, target_dir:
     let mut fetch = isolated(&toolchain.cargo, toolchain, root);
     shell::run(fetch.args(["fetch", "--locked", "--quiet", "--target", TARGET]))?;
     command.args(["--locked", "--release", "--package", PACKAGE, "--target", TARGET, "--target-dir"]).arg(target_dir);
-    if toolchain.core == Core::Source {
+    if toolchain.library == Library::Source {
         command.arg("-Zbuild-std=core");
     }
     command.env("CARGO_ENCODED_RUSTFLAGS", flags(root, toolchain, arch)?);
     Ok(())
 }
 
-/// A program of the toolchain without what the caller's environment says of compilers, flags and profiles.
+/// A program of the toolchain that lets aya-ebpf use unstable features.
 fn isolated(program: &Path, toolchain: &Toolchain, root: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(root);
-    for (name, _) in std::env::vars_os() {
-        if changes_the_build(&name) {
-            command.env_remove(name);
-        }
-    }
-    let bootstrap = match toolchain.core {
-        // aya-ebpf uses unstable features; it alone, since a build script that sees `1` asks for -Zbuild-std.
-        Core::Prebuilt => "aya_ebpf",
-        Core::Source => "1",
+    let mut command = toolchain.command(program, root);
+    let bootstrap = match toolchain.library {
+        // It alone, since a build script that sees `1` asks for -Zbuild-std.
+        Library::Prebuilt => "aya_ebpf",
+        Library::Source => "1",
     };
-    command.env("RUSTC", &toolchain.rustc).env("RUSTC_BOOTSTRAP", bootstrap);
-    // An empty value also overrules a wrapper from a configuration file.
-    command.env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
+    command.env("RUSTC_BOOTSTRAP", bootstrap);
     command
-}
-
-/// Whether a variable of the environment changes what Cargo builds. Its home and its network settings do not.
-fn changes_the_build(name: &OsStr) -> bool {
-    let name = name.as_encoded_bytes();
-    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix.as_bytes()));
-    let kept = ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_TERM_"];
-    (starts(&["CARGO"]) && !starts(&kept))
-        || starts(&["RUSTC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "AYA_", "LD_LIBRARY_PATH"])
 }
 
 /// The compiler's flags, separated as Cargo wants them.
@@ -201,18 +184,6 @@ fn copy_sources(from: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_callers_build_settings_are_left_out() {
-        for name in ["CARGO_TARGET_DIR", "CARGO_PROFILE_RELEASE_LTO", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "CARGO", "RUSTC"]
-        {
-            assert!(changes_the_build(OsStr::new(name)), "{name}");
-        }
-        for name in ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_HTTP_PROXY", "HOME", "PATH", "RUSTUP_HOME", "http_proxy"]
-        {
-            assert!(!changes_the_build(OsStr::new(name)), "{name}");
-        }
-    }
 
     #[test]
     fn the_first_difference_is_found() {

@@ -6,6 +6,7 @@
 
 mod apt;
 mod bench;
+mod cross;
 mod ebpf;
 mod fuzz;
 mod host;

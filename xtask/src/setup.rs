@@ -5,8 +5,9 @@
 //! core library to the compiler in use. Elsewhere the command to run is printed.
 
 use crate::apt::{self, say};
+use crate::cross;
 use crate::shell;
-use crate::toolchain::{self, LINKER_VERSION};
+use crate::toolchain::{self, LINKER_VERSION, Version};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;
 use std::process::Command;
@@ -18,12 +19,15 @@ const COMPILERS: [&[&str]; 2] =
 /// Packages with the Clippy of those compilers.
 const CLIPPIES: [&str; 2] = ["rust-web-clippy", "rust-clippy"];
 
+/// Packages with the sources of their libraries.
+const LIBRARIES: [&str; 2] = ["rust-web-src", "rust-src"];
+
 /// LLVM with what `bpf-linker` is linked against. Debian's compilers and rustup's 1.95 write bitcode of this version.
 const LLVM: [&str; 6] = ["llvm-22", "llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev", "g++"];
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
 /// Programs that the end-to-end tests run, and the packages they come from.
-const TEST_PROGRAMS: [(&str, &str); 14] = [
+const TEST_PROGRAMS: [(&str, &str); 13] = [
     ("bash", "bash"),
     ("dash", "dash"),
     ("zsh", "zsh"),
@@ -37,7 +41,6 @@ const TEST_PROGRAMS: [(&str, &str); 14] = [
     ("python3", "python3"),
     ("perl", "perl"),
     ("ip", "iproute2"),
-    ("qemu-system-x86_64", "qemu-system-x86"),
 ];
 
 /// What to run where no package manager is known. The linker comes compiled, which needs no LLVM.
@@ -78,11 +81,15 @@ pub(crate) fn for_linting() -> Result<()> {
     if shell::is_program(&toolchain.clippy()) {
         return Ok(());
     }
-    let version = Some(toolchain.version);
-    let same = |package: &&str| apt::candidate(package).and_then(|candidate| toolchain::version(&candidate)) == version;
-    let package = CLIPPIES.into_iter().find(same).filter(|_| apt::is_debian());
+    let package = of_version(CLIPPIES, toolchain.version);
     let package = package.with_context(|| format!("{} is missing: install it", toolchain.clippy().display()))?;
     apt::install(&[package])
+}
+
+/// The first package that can be had in a compiler's version.
+fn of_version(packages: [&'static str; 2], version: Version) -> Option<&'static str> {
+    let same = |package: &&str| apt::candidate(package).and_then(|it| toolchain::version(&it)) == Some(version);
+    packages.into_iter().find(same).filter(|_| apt::is_debian())
 }
 
 /// Installs what the end-to-end tests run, as far as it can be had; a test whose program is missing says so itself.
@@ -107,6 +114,44 @@ pub(crate) fn for_testing() -> Result<()> {
         });
     }
     if packages.is_empty() { Ok(()) } else { apt::install(&packages) }
+}
+
+/// Installs the program that emulates a processor.
+pub(crate) fn for_guests(program: &str, package: &str) -> Result<()> {
+    if shell::find(program).is_some() {
+        return Ok(());
+    }
+    ensure!(apt::is_debian(), "virtual machines need {program}, which is missing here: install it");
+    apt::install(&[package])
+}
+
+/// Installs what builds programs for another processor, as Rust and as Debian call it.
+pub(crate) fn for_processor(arch: &str, debian_arch: &str) -> Result<()> {
+    if arch == std::env::consts::ARCH {
+        return Ok(());
+    }
+    if cross::linker(arch).is_none() {
+        ensure!(apt::is_debian(), "install {arch}-linux-gnu-gcc with a C library for it that can be linked statically");
+        let compiler = format!("gcc-{}-linux-gnu", arch.replace('_', "-"));
+        apt::install(&[&compiler, &format!("libc6-dev-{debian_arch}-cross")])?;
+    }
+    if cross::compiler(arch).is_some() {
+        return Ok(());
+    }
+    let sources = toolchain::find().and_then(|toolchain| of_version(LIBRARIES, toolchain.version));
+    if let Some(sources) = sources {
+        return apt::install(&[sources]);
+    }
+    let target = cross::target(arch);
+    let mut rustup = Command::new("rustup");
+    rustup.args(["target", "add", &target]);
+    let advice = shell::describe(&rustup);
+    ensure!(
+        shell::find("rustup").is_some(),
+        "no Rust compiler for {target} here. Install rustup, then run:\n    {advice}"
+    );
+    say(&rustup);
+    shell::run(&mut rustup)
 }
 
 /// Installs what compiles libFuzzer.

@@ -1,9 +1,9 @@
 //! Finds what turns `sensor-ebpf` into an object: a Rust compiler with a core library for the BPF target, `bpf-linker`,
-//! and a program that strips debug information.
+//! and a program that strips debug information. Finds compilers for other processors in the same way ([`crate::cross`]).
 //!
-//! A compiler counts by the files it has, not by its name: either a compiled core library for `bpfel-unknown-none`
-//! (Debian's `libstd-rust-*-dev-bpf`), or the sources of one (rustup's component `rust-src`), which is then built
-//! along. A nightly compiler without either is of no use.
+//! A compiler counts by the files it has, not by its name: either a compiled library for the target (for
+//! `bpfel-unknown-none` Debian's `libstd-rust-*-dev-bpf`), or the sources of one (rustup's component `rust-src`), which is
+//! then built along. A nightly compiler without either is of no use.
 
 use crate::shell;
 use anyhow::{Context, Result};
@@ -16,9 +16,9 @@ pub(crate) const TARGET: &str = "bpfel-unknown-none";
 /// Oldest `bpf-linker` used, and the one that `setup` installs.
 pub(crate) const LINKER_VERSION: &str = "0.13.0";
 
-/// Where the core library comes from.
+/// Where a target's library comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Core {
+pub(crate) enum Library {
     /// It is there, compiled.
     Prebuilt,
     /// Its sources are there.
@@ -31,7 +31,7 @@ pub(crate) struct Toolchain {
     pub(crate) rustc: PathBuf,
     pub(crate) cargo: PathBuf,
     pub(crate) sysroot: PathBuf,
-    pub(crate) core: Core,
+    pub(crate) library: Library,
     pub(crate) version: Version,
 }
 
@@ -40,6 +40,29 @@ impl Toolchain {
     pub(crate) fn clippy(&self) -> PathBuf {
         self.cargo.with_file_name("cargo-clippy")
     }
+
+    /// A program of the toolchain without what the caller's environment says of compilers, flags and profiles.
+    pub(crate) fn command(&self, program: &Path, root: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(root);
+        for (name, _) in std::env::vars_os() {
+            if changes_the_build(&name) {
+                command.env_remove(name);
+            }
+        }
+        // An empty value also overrules a wrapper from a configuration file.
+        command.env("RUSTC", &self.rustc).env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
+        command
+    }
+}
+
+/// Whether a variable of the environment changes what Cargo builds. Its home and its network settings do not.
+fn changes_the_build(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix.as_bytes()));
+    let kept = ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_TERM_"];
+    (starts(&["CARGO"]) && !starts(&kept))
+        || starts(&["RUSTC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "AYA_", "LD_LIBRARY_PATH", "SENSOR_BPF_OBJECT"])
 }
 
 /// Major, minor and patch level; what may follow is left out.
@@ -69,14 +92,19 @@ pub(crate) fn oldest_rust() -> Version {
     version(env!("CARGO_PKG_RUST_VERSION")).unwrap_or(Version(0, 0, 0))
 }
 
-/// A usable compiler; one with a compiled core library is preferred.
+/// A compiler for BPF.
 pub(crate) fn find() -> Option<Toolchain> {
+    find_for(TARGET, "core")
+}
+
+/// A compiler for a target that has this library, `core` or `std`, for it; one with a compiled library is preferred.
+pub(crate) fn find_for(target: &str, library: &str) -> Option<Toolchain> {
     let mut found: Option<Toolchain> = None;
     let path = std::env::var_os("PATH").unwrap_or_default();
     for directory in compiler_directories(&path, &rustup_home()) {
         // A compiler that cannot be run is passed over like one that is not there.
-        match probe(&directory) {
-            Ok(Some(toolchain)) if toolchain.core == Core::Prebuilt => return Some(toolchain),
+        match probe(&directory, target, library) {
+            Ok(Some(toolchain)) if toolchain.library == Library::Prebuilt => return Some(toolchain),
             Ok(Some(toolchain)) if found.is_none() => found = Some(toolchain),
             _ => {}
         }
@@ -103,7 +131,7 @@ fn compiler_directories(path: &OsStr, rustup_home: &Path) -> Vec<PathBuf> {
     directories
 }
 
-fn probe(directory: &Path) -> Result<Option<Toolchain>> {
+fn probe(directory: &Path, target: &str, library: &str) -> Result<Option<Toolchain>> {
     let rustc = directory.join("rustc");
     let text = shell::output(Command::new(&rustc).args(["--version"]).env_remove("LD_LIBRARY_PATH"))?;
     let version = version(&text).with_context(|| format!("{} --version: {text}", rustc.display()))?;
@@ -111,24 +139,25 @@ fn probe(directory: &Path) -> Result<Option<Toolchain>> {
         return Ok(None);
     }
     let mut query = Command::new(&rustc);
-    query.args(["--print", "sysroot", "--print", "target-libdir", "--target", TARGET]).env_remove("LD_LIBRARY_PATH");
+    query.args(["--print", "sysroot", "--print", "target-libdir", "--target", target]).env_remove("LD_LIBRARY_PATH");
     let text = shell::output(&mut query)?;
     let mut lines = text.lines();
     let (Some(sysroot), Some(libdir)) = (lines.next(), lines.next()) else { return Ok(None) };
-    let core = core_library(Path::new(sysroot), Path::new(libdir));
+    let library = library_of(Path::new(sysroot), Path::new(libdir), library);
     let cargo = directory.join("cargo");
-    Ok(core.map(|core| Toolchain { rustc, cargo, sysroot: sysroot.into(), core, version }))
+    Ok(library.map(|library| Toolchain { rustc, cargo, sysroot: sysroot.into(), library, version }))
 }
 
-fn core_library(sysroot: &Path, libdir: &Path) -> Option<Core> {
+fn library_of(sysroot: &Path, libdir: &Path, library: &str) -> Option<Library> {
     let compiled = std::fs::read_dir(libdir).is_ok_and(|entries| {
         entries.flatten().any(|entry| {
             let name = entry.file_name();
-            name.as_encoded_bytes().starts_with(b"libcore-") && name.as_encoded_bytes().ends_with(b".rlib")
+            name.as_encoded_bytes().starts_with(format!("lib{library}-").as_bytes())
+                && name.as_encoded_bytes().ends_with(b".rlib")
         })
     });
-    let source = sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml");
-    if compiled { Some(Core::Prebuilt) } else { source.is_file().then_some(Core::Source) }
+    let source = sysroot.join("lib/rustlib/src/rust/library").join(library).join("Cargo.toml");
+    if compiled { Some(Library::Prebuilt) } else { source.is_file().then_some(Library::Source) }
 }
 
 /// A `bpf-linker` that is not too old, with its version.
@@ -199,19 +228,32 @@ mod tests {
     }
 
     #[test]
-    fn a_compiled_core_library_is_preferred_to_its_sources() {
+    fn the_callers_build_settings_are_left_out() {
+        for name in ["CARGO_TARGET_DIR", "CARGO_PROFILE_RELEASE_LTO", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "CARGO", "RUSTC"]
+        {
+            assert!(changes_the_build(OsStr::new(name)), "{name}");
+        }
+        for name in ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_HTTP_PROXY", "HOME", "PATH", "RUSTUP_HOME", "http_proxy"]
+        {
+            assert!(!changes_the_build(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_compiled_library_is_preferred_to_its_sources() {
         let root = tempfile::tempdir().unwrap();
         let libdir = root.path().join("lib/rustlib").join(TARGET).join("lib");
-        assert_eq!(core_library(root.path(), &libdir), None);
+        assert_eq!(library_of(root.path(), &libdir, "core"), None);
         create_dir_all(&libdir).unwrap();
         write(libdir.join("libcore-8056e5e5b270ef4d.rmeta"), "").unwrap();
-        assert_eq!(core_library(root.path(), &libdir), None);
+        assert_eq!(library_of(root.path(), &libdir, "core"), None);
         let source = root.path().join("lib/rustlib/src/rust/library/core");
         create_dir_all(&source).unwrap();
         write(source.join("Cargo.toml"), "").unwrap();
-        assert_eq!(core_library(root.path(), &libdir), Some(Core::Source));
+        assert_eq!(library_of(root.path(), &libdir, "core"), Some(Library::Source));
         write(libdir.join("libcore-8056e5e5b270ef4d.rlib"), "").unwrap();
-        assert_eq!(core_library(root.path(), &libdir), Some(Core::Prebuilt));
+        assert_eq!(library_of(root.path(), &libdir, "core"), Some(Library::Prebuilt));
+        assert_eq!(library_of(root.path(), &libdir, "std"), None);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use archive::NoArchive;
 use clap::{Args, ValueEnum};
 use guests::{Guests, Outcome};
 use kernels::Store;
-use machine::Accelerator;
+use machine::{Accelerator, Processor};
 use series::Wanted;
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,9 +38,9 @@ pub(crate) struct Options {
     /// Kernel series such as 6.12, `newest`, or `all`
     #[arg(long, value_delimiter = ',', default_value = USUAL)]
     kernel: Vec<Wanted>,
-    /// Processor of the machines
-    #[arg(long, default_value = "x86_64", value_parser = ["x86_64"])]
-    arch: String,
+    /// Processors of the machines
+    #[arg(long, value_delimiter = ',', default_value = machine::X86_64.arch, value_parser = machine::PROCESSORS.map(|it| it.arch))]
+    arch: Vec<String>,
     /// What to run
     #[arg(long, value_enum, value_delimiter = ',', default_value = "core")]
     suite: Vec<Suite>,
@@ -76,7 +76,7 @@ pub(crate) fn vm(root: &Path, options: &Options) -> Result<ExitCode> {
 /// The tests on the usual kernels, as a part of all tests. Where there are no kernels to be had, this is a test skipped.
 pub(crate) fn usual(root: &Path, filter: Option<&str>) -> Result<Tally> {
     let kernel = USUAL.split(',').map(str::parse).collect::<Result<_>>()?;
-    let (arch, filter) = (machine::X86_64.arch.to_owned(), filter.map(str::to_owned));
+    let (arch, filter) = (vec![machine::X86_64.arch.to_owned()], filter.map(str::to_owned));
     let options = Options { kernel, arch, suite: vec![Suite::Core], newer: false, record: false, filter };
     match perform(root, &options) {
         Err(error) if error.is::<NoArchive>() => {
@@ -88,12 +88,23 @@ pub(crate) fn usual(root: &Path, filter: Option<&str>) -> Result<Tally> {
 }
 
 fn perform(root: &Path, options: &Options) -> Result<Tally> {
-    let processor = machine::X86_64;
-    let kernels = Store::new(&root.join("target/vm"), "amd64").obtain(&options.kernel, options.newer)?;
-    let programs = programs::build(root, processor.arch)?;
+    let wanted = |processor: &Processor| options.arch.iter().any(|arch| arch == processor.arch);
+    let mut sum = Tally::default();
+    for processor in machine::PROCESSORS.into_iter().filter(wanted) {
+        sum += on(processor, root, options)?;
+    }
+    Ok(sum)
+}
+
+fn on(processor: Processor, root: &Path, options: &Options) -> Result<Tally> {
+    let Processor { arch, debian_arch, program, package, .. } = processor;
+    setup::for_guests(program, package)?;
+    setup::for_processor(arch, debian_arch)?;
+    let kernels = Store::new(&root.join("target/vm"), debian_arch).obtain(&options.kernel, options.newer)?;
+    let programs = programs::build(root, arch)?;
     let accelerator = Accelerator::best(processor);
     let names: Vec<String> = kernels.iter().map(|kernel| format!("{} ({})", kernel.series, kernel.version)).collect();
-    println!("{} guests with {}: {}", processor.arch, accelerator.name(), names.join(", "));
+    println!("{arch} guests with {}: {}", accelerator.name(), names.join(", "));
     let guests = Guests { root, processor, accelerator, programs: &programs };
     let mut sum = Tally::default();
     for suite in &options.suite {

@@ -20,27 +20,45 @@ pub(crate) enum Accelerator {
     Tcg,
 }
 
-/// What QEMU needs to know of a processor.
+/// A processor that guests can have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Processor {
+    /// As Rust calls it.
+    pub(crate) arch: &'static str,
+    /// As Debian calls it.
+    pub(crate) debian_arch: &'static str,
     /// The program that emulates it.
     pub(crate) program: &'static str,
+    /// The package of that program.
+    pub(crate) package: &'static str,
     /// Options that choose the machine.
     pub(crate) options: &'static [&'static str],
     /// The kernel's name of the first serial port.
     pub(crate) console: &'static str,
-    /// As Rust calls it.
-    pub(crate) arch: &'static str,
 }
 
-/// Processors that a guest can have. Without the two features the kernel clears pages by eight bytes at a time: an emulator goes
-/// through them one by one.
+/// Without the two features the kernel clears pages by eight bytes at a time: an emulator goes through them one by one.
 pub(crate) const X86_64: Processor = Processor {
+    arch: "x86_64",
+    debian_arch: "amd64",
     program: "qemu-system-x86_64",
+    package: "qemu-system-x86",
     options: &["-cpu", "max,-erms,-fsrm"],
     console: "ttyS0",
-    arch: "x86_64",
 };
+
+/// Authenticated pointers, which the kernel uses in every function if it can, cost an emulator a lot.
+pub(crate) const AARCH64: Processor = Processor {
+    arch: "aarch64",
+    debian_arch: "arm64",
+    program: "qemu-system-aarch64",
+    package: "qemu-system-arm",
+    options: &["-machine", "virt,gic-version=max", "-cpu", "max,pauth=off"],
+    console: "ttyAMA0",
+};
+
+/// All of them.
+pub(crate) const PROCESSORS: [Processor; 2] = [X86_64, AARCH64];
 
 /// What a guest is given.
 pub(crate) struct Guest<'a> {

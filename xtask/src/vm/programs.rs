@@ -1,6 +1,6 @@
 //! The programs that a guest runs, linked statically, since its initramfs has no libraries.
 
-use crate::{ebpf, shell};
+use crate::{cross, ebpf, shell};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
@@ -17,9 +17,9 @@ pub(crate) struct Programs {
 /// Builds them for a processor, named as Cargo does, with a profile and a target directory of their own.
 pub(crate) fn build(root: &Path, arch: &str) -> Result<Programs> {
     ebpf::build(root, arch, false)?;
-    let target = format!("{arch}-unknown-linux-gnu");
+    let target = cross::target(arch);
     let directory = root.join("target/vm/build");
-    let mut command = shell::cargo(root);
+    let mut command = cross::cargo(root, arch)?;
     command.args(["build", "--profile", "guest", "--target", &target, "--package", "sensor"]);
     command.args(["--package", "sensor-tests", "--target-dir"]).arg(&directory);
     // With --target these flags are not those of build scripts, which stay as they are.

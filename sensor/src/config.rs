@@ -36,6 +36,8 @@ pub struct Config {
     pub kernel: Kernel,
     /// Buffers between the kernel and the sensor.
     pub rings: Rings,
+    /// Where alerts go.
+    pub output: Output,
 }
 
 /// `[rule]`: what counts as a match.
@@ -107,6 +109,25 @@ pub struct Rings {
     /// For executions.
     #[serde(deserialize_with = "parse::ring")]
     pub executions: u32,
+}
+
+/// `[output]`: where alerts go; to each place that is named, independent of the others.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Output {
+    /// To standard output.
+    pub stdout: bool,
+    /// To this file too, a line of JSON each.
+    #[serde(deserialize_with = "parse::absolute_path")]
+    pub file: Option<PathBuf>,
+    /// To the journal of systemd.
+    pub journal: bool,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self { stdout: true, file: None, journal: false }
+    }
 }
 
 impl Default for Rule {
@@ -225,11 +246,12 @@ impl Config {
     #[must_use]
     pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
         // Taken apart completely, so that a new key cannot be forgotten.
-        let Self { rule: _, hooks, host, kernel, rings } = self;
+        let Self { rule: _, hooks, host, kernel, rings, output } = self;
         let Hooks { connect, accept } = hooks;
         let Host { id, name } = host;
         let Kernel { btf } = kernel;
         let Rings { connections, executions } = rings;
+        let Output { stdout, file, journal } = output;
         let keys = [
             ("hooks.connect", *connect != new.hooks.connect),
             ("hooks.accept", *accept != new.hooks.accept),
@@ -238,6 +260,9 @@ impl Config {
             ("kernel.btf", *btf != new.kernel.btf),
             ("rings.connections", *connections != new.rings.connections),
             ("rings.executions", *executions != new.rings.executions),
+            ("output.stdout", *stdout != new.output.stdout),
+            ("output.file", *file != new.output.file),
+            ("output.journal", *journal != new.output.journal),
         ];
         keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
     }

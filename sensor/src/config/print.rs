@@ -1,18 +1,20 @@
 //! From the configuration to TOML.
 
-use super::{Config, Hook, Hooks, Host, Kernel, Rings, Rule};
+use super::{Config, Hook, Hooks, Host, Kernel, Output, Rings, Rule};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The whole configuration. A key that has no value is shown as a comment that says what holds instead.
 pub(super) fn config(config: &Config) -> String {
     // Taken apart completely, so that a new key cannot be forgotten.
-    let Config { rule, hooks, host, kernel, rings } = config;
+    let Config { rule, hooks, host, kernel, rings, output } = config;
     let Rule { span, excluded } = rule;
     let Hooks { connect, accept } = hooks;
     let Host { id, name } = host;
     let Kernel { btf } = kernel;
     let Rings { connections, executions } = rings;
+    let Output { stdout, file, journal } = output;
     let networks: Vec<String> = excluded.iter().map(|network| quoted(&network.to_string())).collect();
     let mut text = String::new();
     section(&mut text, "rule", &[("span", Ok(quoted(&duration(*span)))), ("excluded", Ok(list(&networks)))]);
@@ -25,12 +27,19 @@ pub(super) fn config(config: &Config) -> String {
     let name = name.as_deref().map(quoted).ok_or("the host name");
     section(&mut text, "host", &[("id", id), ("name", name)]);
     // Paths are text: they come from TOML.
-    let btf = btf.as_ref().map(|path| quoted(&path.to_string_lossy())).ok_or(crate::kernel::btf::KERNEL_BTF);
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| quoted(&path.to_string_lossy()));
+    let btf = path(btf).ok_or(crate::kernel::btf::KERNEL_BTF);
     section(&mut text, "kernel", &[("btf", btf)]);
     section(
         &mut text,
         "rings",
         &[("connections", Ok(connections.to_string())), ("executions", Ok(executions.to_string()))],
+    );
+    let file = path(file).ok_or("no file");
+    section(
+        &mut text,
+        "output",
+        &[("stdout", Ok(stdout.to_string())), ("file", file), ("journal", Ok(journal.to_string()))],
     );
     text
 }

@@ -15,12 +15,13 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
 
 #[test]
 fn nothing_said_is_the_rule_as_published() {
-    let Config { rule, hooks, host, kernel, rings } = read("");
+    let Config { rule, hooks, host, kernel, rings, output } = read("");
     assert_eq!(rule.span, Duration::from_millis(5000));
     assert_eq!(rule.excluded, nets(&["127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128"]));
     assert_eq!(hooks, Hooks { connect: Hook::Auto, accept: Some(Hook::Auto) });
     assert_eq!((host, kernel), (Host { id: None, name: None }, Kernel { btf: None }));
     assert_eq!((rings.connections, rings.executions), (524_288, 4_194_304));
+    assert_eq!(output, Output { stdout: true, file: None, journal: false });
 }
 
 #[test]
@@ -52,6 +53,10 @@ fn every_key_is_read() {
         [rings]
         connections = 65_536
         executions = 0x1000_0000
+        [output]
+        stdout = false
+        file = "/var/log/alerts"
+        journal = true
         "#,
     );
     assert_eq!(config.rule.span, Duration::from_millis(1500));
@@ -61,6 +66,7 @@ fn every_key_is_read() {
     assert_eq!(config.host.name.as_deref(), Some("Ünïcode name"));
     assert_eq!(config.kernel.btf.as_deref(), Some(Path::new("/var/lib/btf/vmlinux")));
     assert_eq!((config.rings.connections, config.rings.executions), (65_536, 268_435_456));
+    assert_eq!(config.output, Output { stdout: false, file: Some("/var/log/alerts".into()), journal: true });
     for (text, hook) in
         [("auto", Hook::Auto), ("fentry", Hook::Fentry), ("kprobe", Hook::Kprobe), ("tracepoint", Hook::Tracepoint)]
     {
@@ -236,6 +242,9 @@ fn a_reload_applies_the_rule_alone() {
         ("kernel.btf = '/x'", "kernel.btf"),
         ("rings.connections = 65536", "rings.connections"),
         ("rings.executions = 65536", "rings.executions"),
+        ("output.stdout = false", "output.stdout"),
+        ("output.file = '/x'", "output.file"),
+        ("output.journal = true", "output.journal"),
     ] {
         assert_eq!(old.restart_needed(&read(text)), [key]);
         assert_eq!(read(text).restart_needed(&old), [key]);
@@ -257,12 +266,15 @@ fn any_config() -> impl Strategy<Value = Config> {
     let label = || proptest::option::of("[^\\pC]{1,20}");
     let rule = (1..=3_600_000_u64, proptest::collection::vec(any_network(), 0..=MAX_EXCLUDED));
     let rest = (hook(), proptest::option::of(hook()), label(), label(), label(), 16..=28_u32, 16..=28_u32);
-    (rule, rest).prop_map(|((millis, excluded), (connect, accept, id, name, btf, connections, executions))| Config {
+    let output = (any::<bool>(), label(), any::<bool>());
+    let all = (rule, rest, output);
+    all.prop_map(|((millis, excluded), (connect, accept, id, name, btf, connections, executions), output)| Config {
         rule: Rule { span: Duration::from_millis(millis), excluded },
         hooks: Hooks { connect, accept },
         host: Host { id, name },
         kernel: Kernel { btf: btf.map(|name| Path::new("/").join(name)) },
         rings: Rings { connections: 1 << connections, executions: 1 << executions },
+        output: Output { stdout: output.0, file: output.1.map(|name| Path::new("/").join(name)), journal: output.2 },
     })
 }
 

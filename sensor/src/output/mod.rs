@@ -4,6 +4,7 @@
 //! broken output holds up neither the others nor the one who reads the rings. To add one, write a sink.
 
 pub mod document;
+pub mod journal;
 pub mod queue;
 pub mod sink;
 pub mod stream;

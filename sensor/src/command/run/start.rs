@@ -2,7 +2,7 @@
 
 use super::{Format, Options, parameters};
 use crate::alert::text;
-use crate::config::{Config, Hook};
+use crate::config::{Config, Hook, Output};
 use crate::detect::eql::Networks;
 use crate::detect::rule::{CONNECTING, REVERSE_SHELL_VIA_CHILD, SOCAT, kernel_names};
 use crate::enrich::host::Host;
@@ -18,6 +18,7 @@ use crate::kernel::log::KernelLog;
 use crate::kernel::ring::Ring;
 use crate::output::Outputs;
 use crate::output::document::Document;
+use crate::output::journal::{self, Journal};
 use crate::output::queue::Queue;
 use crate::output::stream::{Render, Stream, Target, json_line};
 use crate::pipeline::{Pipeline, from_proc};
@@ -51,7 +52,7 @@ pub(super) struct Started {
 pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
     let signals = Signals::new().context("signal handlers cannot be installed")?;
     let host = Host::read(Path::new("/"), config.host.id.as_deref(), config.host.name.as_deref())?;
-    let outputs = outputs(options)?;
+    let outputs = outputs(options, &config.output)?;
 
     raise_memory_limit();
     let mut loaded = load::load(&load_options(config))?;
@@ -80,19 +81,39 @@ pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
     Ok(Started { loaded, connections, executions, kernel_log, signals, pipeline })
 }
 
-fn outputs(options: &Options) -> Result<Outputs> {
+fn outputs(options: &Options, config: &Output) -> Result<Outputs> {
     let render: Render = match options.format {
         Some(Format::Json) => json_line,
         None if !io::stdout().is_terminal() => json_line,
         Some(Format::Text) | None => |alert: &Document| text::block(&alert.value).into_bytes(),
     };
-    let queue = |name, target, render| Queue::start(name, Stream::open(target, render)?);
-    let stdout = queue("stdout", Target::Stdout, render).context("standard output cannot be used for alerts")?;
-    let events = options.events.as_ref().map(|path| {
-        let events = queue("events", Target::File(path.clone()), json_line);
-        events.with_context(|| format!("{} cannot be opened for events", path.display()))
-    });
-    Ok(Outputs { alerts: vec![stdout], events: events.transpose()? })
+    let Output { stdout, file, journal } = config;
+    let mut alerts = Vec::new();
+    if *stdout {
+        let stream = Stream::open(Target::Stdout, render).context("standard output cannot be used for alerts")?;
+        alerts.push(Queue::start("stdout", stream)?);
+    }
+    if let Some(path) = file {
+        alerts.push(Queue::start("file", lines(path)?)?);
+    }
+    if *journal {
+        let sink = Journal::open(Path::new(journal::SOCKET));
+        let sink = sink.with_context(|| format!("the journal cannot be used: {}", journal::SOCKET))?;
+        alerts.push(Queue::start("journal", sink)?);
+    }
+    if alerts.is_empty() {
+        tracing::warn!("no output is configured: alerts are only counted");
+    }
+    let events = match &options.events {
+        Some(path) => Some(Queue::start("events", lines(path)?)?),
+        None => None,
+    };
+    Ok(Outputs { alerts, events })
+}
+
+fn lines(path: &Path) -> Result<Stream> {
+    let stream = Stream::open(Target::File(path.to_owned()), json_line);
+    stream.with_context(|| format!("{} cannot be opened for writing", path.display()))
 }
 
 /// Up to 5.10 the kernel counts maps against a limit that is far too low by default; later ones ignore it. Without the

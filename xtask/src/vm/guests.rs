@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 /// Guests at a time. Each has two processors, since much goes wrong only with more than one.
 const AT_A_TIME: usize = 2;
 const CPUS: u32 = 2;
-/// Memory of a guest: each sensor takes 40 MiB for a moment when it reads the kernel's types, and tests start several at once.
-const MEMORY_MIB: u32 = 384;
+/// Memory of a guest: each sensor takes 40 MiB for a moment when it reads the kernel's types, tests start several at once, and the
+/// suite itself keeps all documents, which takes 100 MiB.
+const MEMORY_MIB: u32 = 512;
 
 /// Tests that need installed programs, and those that take minutes where a processor is emulated.
 const CORE: [&str; 2] = ["not:userland", "not:storm"];

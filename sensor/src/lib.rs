@@ -10,6 +10,7 @@ pub mod config;
 pub mod detect;
 pub mod enrich;
 pub mod event;
+pub mod heartbeat;
 pub mod kernel;
 pub mod logging;
 pub mod output;

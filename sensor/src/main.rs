@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use sensor::command::exit::Exit;
-use sensor::command::{check, explain, replay, run};
+use sensor::command::{alive, check, explain, replay, run};
 use sensor::config::Config;
 use sensor::detect::rule::Parameters;
 use sensor::logging::{self, LogFormat, LogLevel};
@@ -37,6 +37,8 @@ enum Command {
     Explain(explain::Options),
     /// Check the configuration and print what is in effect.
     Check,
+    /// Say whether the running sensor is at work, for probes.
+    Alive(alive::Options),
     /// Print the version.
     Version,
 }
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Replay(options) => with_rule(config, |parameters| replay::run(options, parameters)),
         Command::Explain(options) => with_rule(config, |parameters| explain::run(options, parameters)),
         Command::Check => check::run(config, &mut io::stdout().lock(), &mut io::stderr().lock()),
+        Command::Alive(options) => alive::run(options),
         Command::Version => version(),
     }
     .into()

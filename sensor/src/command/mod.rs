@@ -1,5 +1,6 @@
 //! The commands of the command line, one file each.
 
+pub mod alive;
 pub mod check;
 pub mod exit;
 pub mod explain;

@@ -7,6 +7,7 @@ use super::replay::Format;
 use crate::config::Config;
 use crate::detect::rule::Parameters;
 use crate::enrich::clock;
+use crate::heartbeat::Heartbeat;
 use crate::kernel::error::LoadError;
 use crate::kernel::load::Loaded;
 use crate::kernel::log::KernelLog;
@@ -39,6 +40,12 @@ pub struct Options {
     /// Write every connection and execution to this file too, as ECS documents that `replay` reads.
     #[arg(long, value_name = "PATH")]
     pub events: Option<PathBuf>,
+    /// Write a sign of life to this file while the kernel's buffers are being read, for `sensor alive`.
+    #[arg(long, value_name = "PATH")]
+    pub heartbeat: Option<PathBuf>,
+    /// Name of the host, where the system gives the sensor another one: in a container, that of the node.
+    #[arg(long, value_name = "NAME")]
+    pub host_name: Option<String>,
     /// Form of the alerts on standard output [default: json, on a terminal text].
     #[arg(long, value_enum)]
     pub format: Option<Format>,
@@ -85,6 +92,7 @@ struct Running {
     kernel_log: KernelLog,
     signals: Signals,
     pipeline: Pipeline,
+    heartbeat: Option<Heartbeat>,
     config: Config,
     config_path: Option<PathBuf>,
     idle: Duration,
@@ -94,7 +102,7 @@ struct Running {
 
 impl Running {
     fn new(started: start::Started, config: Config, config_path: Option<&Path>, events: bool) -> Self {
-        let start::Started { loaded, connections, executions, kernel_log, signals, pipeline } = started;
+        let start::Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat } = started;
         let idle = if events { IDLE_WITH_EVENTS } else { IDLE };
         let config_path = config_path.map(Path::to_owned);
         Self {
@@ -104,6 +112,7 @@ impl Running {
             kernel_log,
             signals,
             pipeline,
+            heartbeat,
             config,
             config_path,
             idle,
@@ -171,8 +180,11 @@ impl Running {
     /// Executions are taken out first and handled last: whatever connection one of them followed is then in the other ring,
     /// and is known with all that its own record holds.
     fn drain(&mut self, limit: usize) -> bool {
-        let Self { connections, executions, pipeline, .. } = self;
+        let Self { connections, executions, pipeline, heartbeat, .. } = self;
         let (boot, wall) = clock::now();
+        if let Some(heartbeat) = heartbeat {
+            heartbeat.beat(boot);
+        }
         pipeline.follow_clock(boot, wall);
         let mut taken = Vec::new();
         let more_executions = executions.drain(limit, |record| taken.push(record.to_vec()));

@@ -14,6 +14,10 @@ pub fn id(cgroup: &str) -> Option<&str> {
         // So ends the path of a process that outlives its cgroup.
         let path = path.strip_suffix(" (deleted)").unwrap_or(path);
         let fargate = path.starts_with("/ecs/");
+        // In a pod's own cgroup podman's conmon watches over its containers from outside, and the pod has an id too.
+        if path.ends_with("/conmon") {
+            return None;
+        }
         path.rsplit('/').find_map(|component| long(component).or_else(|| short(component).filter(|_| fargate)))
     })
 }
@@ -83,6 +87,40 @@ mod tests {
             ("podman, in a unit", format!("0::/system.slice/web.service/libpod-payload-{A}"), A),
             ("podman, cgroupfs", format!("0::/libpod_parent/libpod-{A}"), A),
             ("podman with systemd inside", format!("0::/machine.slice/libpod-{A}.scope/system.slice/ssh.service"), A),
+            ("podman, pod", format!("0::/machine.slice/machine-libpod_pod_{B}.slice/libpod-{A}.scope/container"), A),
+            ("podman, pod, cgroupfs", format!("0::/libpod_parent/{B}/libpod-{A}"), A),
+            (
+                "podman, pod, rootless",
+                format!(
+                    "0::/user.slice/user-1000.slice/user@1000.service/user.slice/user-libpod_pod_{B}.slice/libpod-{A}.scope"
+                ),
+                A,
+            ),
+            (
+                "podman, v1",
+                format!("4:memory:/machine.slice/libpod-{A}.scope\n1:name=systemd:/machine.slice/libpod-{A}.scope\n"),
+                A,
+            ),
+            ("podman, hybrid", format!("9:name=systemd:/\n4:memory:/\n0::/libpod_parent/libpod-{A}\n"), A),
+            ("podman, seen from another container", format!("9:name=systemd:/\n0::/../libpod-{A}/container\n"), A),
+            (
+                "docker, systemd, hybrid",
+                format!("1:name=systemd:/system.slice/docker-{A}.scope\n0::/system.slice/docker-{A}.scope\n"),
+                A,
+            ),
+            ("cri-dockerd", format!("0::/kubepods.slice/kubepods-besteffort.slice/{pod}/docker-{A}.scope"), A),
+            (
+                "containerd, v1",
+                format!("9:memory:/kubepods.slice/kubepods-burstable.slice/{pod}/cri-containerd-{A}.scope\n0::/\n"),
+                A,
+            ),
+            ("a pod seen from another", format!("0::/../../pod2c48913c-b29f-11e7-9350-020968147796/{A}"), A),
+            (
+                "CRI-O with cgroups of its own inside",
+                format!("0::/kubepods.slice/{pod}/crio-{A}.scope/container/app.service"),
+                A,
+            ),
+            ("k3s in docker", format!("0::/docker/{A}/kubepods/besteffort/pod2c48913c/{B}"), B),
             ("nerdctl", format!("0::/default/{A}"), A),
             ("nerdctl, systemd", format!("0::/system.slice/nerdctl-{A}.scope"), A),
             ("seen from another cgroup namespace", format!("0::/../../cri-containerd-{A}.scope"), A),
@@ -108,6 +146,12 @@ mod tests {
                 .to_owned(),
             format!("0::/machine.slice/libpod-conmon-{A}.scope"),
             format!("0::/kubepods.slice/crio-conmon-{A}.scope"),
+            "0::/libpod_parent/conmon".to_owned(),
+            format!("0::/libpod_parent/{A}/conmon"),
+            format!("0::/machine.slice/machine-libpod_pod_{A}.slice"),
+            "0::/user.slice/user-1000.slice/user@1000.service/user.slice/podman-2137.scope".to_owned(),
+            "0::/../../system.slice/cron.service".to_owned(),
+            "9:name=systemd:/\n4:memory:/../..\n0::/../..\n".to_owned(),
             format!("4:memory:/service/{TASK}"),
             format!("4:memory:/service/{TASK}-2495160603"),
             format!("0::/docker/{}", &A[1..]),

@@ -22,7 +22,7 @@ pub struct Host {
     pub id_source: &'static str,
     /// `host.name`: the host name unless the configuration says otherwise.
     pub name: String,
-    /// `host.hostname`: as uname(2) gives it.
+    /// `host.hostname`: as given at the start, else as uname(2) gives it.
     pub hostname: String,
     /// Changes with every boot (`host.boot.id`).
     pub boot_id: String,
@@ -30,6 +30,17 @@ pub struct Host {
     pub os: Os,
     /// `host.architecture`: as uname(2) gives it.
     pub architecture: String,
+}
+
+/// What the start was told of the host, which counts more than what the host says itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Given<'a> {
+    /// `host.id`.
+    pub id: Option<&'a str>,
+    /// `host.name`.
+    pub name: Option<&'a str>,
+    /// The host name; in a container uname(2) says another one.
+    pub hostname: Option<&'a str>,
 }
 
 /// The system, from os-release(5) and uname(2). What os-release does not say is absent.
@@ -55,20 +66,22 @@ pub struct Os {
 pub struct NoBootId(io::Error);
 
 impl Host {
-    /// Reads what the files below `root` (usually `/`) say; `id` and `name` override it.
+    /// Reads what the files below `root` (usually `/`) say, which in a container must be the host's; what is given counts more.
     ///
-    /// Without an id in the configuration it is the machine id as systemd or D-Bus keep it, else the firmware's UUID, else
+    /// Without a given id it is the machine id as systemd or D-Bus keep it, else the firmware's UUID, else
     /// the host name, else the boot id: `id_source` says which.
     ///
     /// # Errors
     /// /proc is absent or reduced.
-    pub fn read(root: &Path, id: Option<&str>, name: Option<&str>) -> Result<Self, NoBootId> {
+    pub fn read(root: &Path, given: Given<'_>) -> Result<Self, NoBootId> {
+        let Given { id, name, hostname } = given;
         let boot_id = match text(&root.join(BOOT_ID)) {
             Ok(text) => value(&text).ok_or_else(|| NoBootId(io::ErrorKind::InvalidData.into()))?,
             Err(error) => return Err(NoBootId(error)),
         };
         let system = uname();
-        let hostname = value(&system.nodename().to_string_lossy());
+        let nodename = || value(&system.nodename().to_string_lossy());
+        let hostname = hostname.and_then(value).or_else(nodename);
         let (id, id_source) = identity(root, id, hostname.as_deref(), &boot_id);
         let hostname = hostname.unwrap_or_else(|| "localhost".to_owned());
         Ok(Self {
@@ -191,7 +204,7 @@ mod tests {
     }
 
     fn read(files: &[(&str, &str)], id: Option<&str>) -> Host {
-        Host::read(root(files).path(), id, None).unwrap()
+        Host::read(root(files).path(), Given { id, ..Given::default() }).unwrap()
     }
 
     #[test]
@@ -253,7 +266,7 @@ mod tests {
     fn the_document_holds_what_is_known() {
         let files = [("etc/machine-id", MACHINE), ("etc/os-release", "ID=debian\nNAME=Debian\nVERSION_ID=12\n")];
         let root = root(&files);
-        let host = Host::read(root.path(), None, Some("shown")).unwrap();
+        let host = Host::read(root.path(), Given { name: Some("shown"), ..Given::default() }).unwrap();
         let system = uname();
         let (node, machine) = (system.nodename().to_str().unwrap(), system.machine().to_str().unwrap());
         assert_eq!(
@@ -271,15 +284,29 @@ mod tests {
     }
 
     #[test]
+    fn in_a_container_the_given_name_is_the_hosts() {
+        let files = root(&[]);
+        let host = Host::read(files.path(), Given { hostname: Some(" node-1\n"), ..Given::default() }).unwrap();
+        assert_eq!(
+            (&*host.hostname, &*host.name, &*host.id, host.id_source),
+            ("node-1", "node-1", "node-1", "hostname")
+        );
+        let host = Host::read(files.path(), Given { hostname: Some("node-1"), name: Some("shown"), id: None }).unwrap();
+        assert_eq!((&*host.hostname, &*host.name), ("node-1", "shown"));
+        let host = Host::read(files.path(), Given { hostname: Some(""), ..Given::default() }).unwrap();
+        assert_eq!(host.hostname, uname().nodename().to_str().unwrap());
+    }
+
+    #[test]
     fn without_a_boot_id_there_is_no_start() {
-        let error = Host::read(tempfile::tempdir().unwrap().path(), None, None).unwrap_err().to_string();
+        let error = Host::read(tempfile::tempdir().unwrap().path(), Given::default()).unwrap_err().to_string();
         assert!(error.contains("/proc/sys/kernel/random/boot_id") && error.contains("ProcSubset"), "{error}");
-        assert!(Host::read(root(&[(BOOT_ID, " \n")]).path(), None, None).is_err());
+        assert!(Host::read(root(&[(BOOT_ID, " \n")]).path(), Given::default()).is_err());
     }
 
     #[test]
     fn this_host_is_readable() {
-        let host = Host::read(Path::new("/"), None, None).unwrap();
+        let host = Host::read(Path::new("/"), Given::default()).unwrap();
         assert!(!host.id.is_empty() && !host.name.is_empty());
         assert_eq!(host.boot_id.len(), 36);
     }

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod container;
 pub mod host;
+pub mod namespace;
 pub mod onlooker;
 pub mod parents;
 pub mod proc;

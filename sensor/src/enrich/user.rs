@@ -2,6 +2,9 @@
 //!
 //! No name service is asked: a library call that may wait for a directory server has no place behind an alert. Users who
 //! are known only there keep their number.
+//!
+//! The kernel gives the number that the user has on the host, so the name is the host's too, also for a process in a container:
+//! what a container calls its users is written by whoever is root there.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -22,6 +25,8 @@ pub struct Users {
     path: PathBuf,
     /// What the file was when it was read.
     stamp: Option<Stamp>,
+    /// It was said that the file is not the host's any more.
+    told: bool,
     names: HashMap<u32, String>,
 }
 
@@ -33,12 +38,20 @@ impl Users {
     /// changed.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, stamp: None, names: HashMap::new() }
+        Self { path, stamp: None, told: false, names: HashMap::new() }
     }
 
     /// The name of the first user with this number; `None` if the file has none, or cannot be read.
     pub fn name(&mut self, uid: u32) -> Option<&str> {
         let stamp = self.path.metadata().ok().map(|file| {
+            // Whoever adds a user puts a new file in the place of the old one, which a container keeps that has mounted it.
+            if file.nlink() == 0 && !self.told {
+                tracing::warn!(
+                    "{} was replaced on the host: restart the sensor to see its new users",
+                    self.path.display()
+                );
+                self.told = true;
+            }
             let (changed, nanoseconds) = (file.mtime(), file.mtime_nsec());
             (file.dev(), file.ino(), file.size(), changed, nanoseconds)
         });
@@ -78,6 +91,7 @@ fn user(line: &[u8]) -> Option<(u32, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd as _;
 
     #[test]
     fn the_first_user_of_a_number_gives_the_name() {
@@ -109,6 +123,20 @@ mod tests {
         assert_eq!(users.name(7), Some("two"));
         std::fs::remove_file(&path).unwrap();
         assert_eq!(users.name(7), None);
+    }
+
+    #[test]
+    fn a_replaced_file_that_is_held_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("passwd");
+        std::fs::write(&path, "one:x:7:7::/:\n").unwrap();
+        let held = File::open(&path).unwrap();
+        let mut users = Users::new(format!("/proc/self/fd/{}", held.as_raw_fd()).into());
+        assert_eq!(users.name(7), Some("one"));
+        assert!(!users.told);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(users.name(7), Some("one"));
+        assert!(users.told);
     }
 
     #[test]

@@ -5,13 +5,15 @@ use crate::alert::text;
 use crate::config::{Config, Hook, Output};
 use crate::detect::eql::Networks;
 use crate::detect::rule::{CONNECTING, REVERSE_SHELL_VIA_CHILD, SOCAT, kernel_names};
-use crate::enrich::host::Host;
+use crate::enrich::host::{Given, Host};
+use crate::enrich::namespace;
 use crate::enrich::proc::Proc;
 use crate::enrich::scan::{self, Found, Limits, Wanted};
 use crate::enrich::user::Users;
 use crate::enrich::{clock, process};
 use crate::event::ecs::Origin;
 use crate::event::{BootTime, ProcessKey, WallOffset};
+use crate::heartbeat::Heartbeat;
 use crate::kernel::hook::{ACCEPT_OFF, Choice, Mechanism, PREEMPTED};
 use crate::kernel::load::{self, KERNEL_BTF, Loaded};
 use crate::kernel::log::KernelLog;
@@ -38,6 +40,10 @@ use std::time::Duration;
 /// How long the look at what is running may take; it ends by itself after a second, unless a process holds it up.
 const LOOK_PATIENCE: Duration = Duration::from_secs(3);
 
+/// What documents say if /proc is another namespace's.
+const FOREIGN_PROC: &str =
+    "containers, arguments of parents and earlier connections are unknown: /proc is not the host's";
+
 /// A sensor that is attached.
 pub(super) struct Started {
     pub(super) loaded: Loaded,
@@ -46,13 +52,28 @@ pub(super) struct Started {
     pub(super) kernel_log: KernelLog,
     pub(super) signals: Signals,
     pub(super) pipeline: Pipeline,
+    pub(super) heartbeat: Option<Heartbeat>,
 }
 
 /// Opens the outputs, attaches, looks once at what is running, and says that it is ready. Within a tokio runtime.
 pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
     let signals = Signals::new().context("signal handlers cannot be installed")?;
-    let host = Host::read(Path::new("/"), config.host.id.as_deref(), config.host.name.as_deref())?;
+    let root = Path::new("/");
+    let given = Given {
+        id: config.host.id.as_deref(),
+        name: config.host.name.as_deref(),
+        hostname: options.host_name.as_deref(),
+    };
+    let host = Host::read(root, given)?;
+    let processes = namespace::check(root);
+    if let Err(error) = &processes {
+        tracing::error!("degraded: {error}");
+    }
     let outputs = outputs(options, &config.output)?;
+    let create = |path: &PathBuf| {
+        Heartbeat::create(path).with_context(|| format!("{} cannot be opened for the sign of life", path.display()))
+    };
+    let mut heartbeat = options.heartbeat.as_ref().map(create).transpose()?;
 
     raise_memory_limit();
     let mut loaded = load::load(&load_options(config))?;
@@ -67,18 +88,24 @@ pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
         host: host.to_ecs(),
         offset: WallOffset::between(boot, wall),
         hooks: loaded.choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-        degraded: degraded(&loaded.choices),
+        degraded: degraded(&loaded.choices).into_iter().chain(processes.as_ref().err().map(|_| FOREIGN_PROC)).collect(),
     };
     tracing::debug!(host_id = host.id, source = host.id_source, "host");
     let users = Users::new(PathBuf::from("/etc/passwd"));
     let mut pipeline = Pipeline::new(&REVERSE_SHELL_VIA_CHILD, parameters(config), origin, users, outputs);
-    look_around(&mut loaded, &mut pipeline, &parameters(config).excluded)?;
+    // The numbers of another namespace's processes would be taken for those of the host's.
+    if processes.is_ok() {
+        look_around(&mut loaded, &mut pipeline, &parameters(config).excluded)?;
+    }
+    if let Some(heartbeat) = &mut heartbeat {
+        heartbeat.beat(clock::now().0);
+    }
 
     let [exec, connect, accept] = ["exec", "connect", "accept"].map(|fact| chosen(&loaded.choices, fact));
     tracing::info!(exec, connect, accept, "sensor ready");
     let status = format!("exec={exec} connect={connect} accept={accept}");
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
-    Ok(Started { loaded, connections, executions, kernel_log, signals, pipeline })
+    Ok(Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat })
 }
 
 fn outputs(options: &Options, config: &Output) -> Result<Outputs> {

@@ -1,0 +1,31 @@
+//! `sensor alive`: whether the sensor that writes a heartbeat file reads what the kernel tells it, for probes.
+
+use super::exit::Exit;
+use crate::enrich::clock;
+use crate::heartbeat;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Options of `sensor alive`.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// The file that `sensor run --heartbeat` writes.
+    #[arg(value_name = "PATH")]
+    pub heartbeat: PathBuf,
+}
+
+/// Gives [`Exit::Ok`] if it does, else says why not and gives [`Exit::Failed`].
+#[must_use]
+pub fn run(options: &Options) -> Exit {
+    let (now, _) = clock::now();
+    match heartbeat::age(&options.heartbeat, now) {
+        Ok(age) => {
+            tracing::debug!("last sign of life {} ms ago", age.as_millis());
+            Exit::Ok
+        }
+        Err(error) => {
+            tracing::error!("{}: {error}", options.heartbeat.display());
+            Exit::Failed
+        }
+    }
+}

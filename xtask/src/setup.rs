@@ -26,8 +26,8 @@ const LIBRARIES: [&str; 2] = ["rust-web-src", "rust-src"];
 const LLVM: [&str; 6] = ["llvm-22", "llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev", "g++"];
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
-/// Programs that the end-to-end tests run, and the packages they come from.
-const TEST_PROGRAMS: [(&str, &str); 13] = [
+/// Programs that the end-to-end tests run, here and in virtual machines, and the packages they come from.
+pub(crate) const USERLAND: [(&str, &str); 14] = [
     ("bash", "bash"),
     ("dash", "dash"),
     ("zsh", "zsh"),
@@ -38,7 +38,8 @@ const TEST_PROGRAMS: [(&str, &str); 13] = [
     ("socat", "socat"),
     ("ncat", "ncat"),
     ("nc.openbsd", "netcat-openbsd"),
-    ("python3", "python3"),
+    ("nc.traditional", "netcat-traditional"),
+    ("python3", "python3-minimal"),
     ("perl", "perl"),
     ("ip", "iproute2"),
 ];
@@ -94,11 +95,8 @@ fn of_version(packages: [&'static str; 2], version: Version) -> Option<&'static 
 
 /// Installs what the end-to-end tests run, as far as it can be had; a test whose program is missing says so itself.
 pub(crate) fn for_testing() -> Result<()> {
-    let mut packages: Vec<&str> = TEST_PROGRAMS
-        .iter()
-        .filter(|(program, _)| shell::find(program).is_none())
-        .map(|(_, package)| *package)
-        .collect();
+    let mut packages: Vec<&str> =
+        USERLAND.iter().filter(|(program, _)| shell::find(program).is_none()).map(|(_, package)| *package).collect();
     if packages.is_empty() {
         return Ok(());
     }
@@ -116,7 +114,7 @@ pub(crate) fn for_testing() -> Result<()> {
     if packages.is_empty() { Ok(()) } else { apt::install(&packages) }
 }
 
-/// Installs the program that emulates a processor.
+/// Installs a program that virtual machines are made with.
 pub(crate) fn for_guests(program: &str, package: &str) -> Result<()> {
     if shell::find(program).is_some() {
         return Ok(());

@@ -2,7 +2,7 @@
 //!
 //! The kernels are Debian's, fetched once ([`kernels`]). Each boots in QEMU ([`machine`]) with an initramfs that holds the
 //! tests and the sensor, linked statically ([`programs`], [`initramfs`]). A guest tells its results over its serial console
-//! ([`protocol`], [`transcript`]); what is expected of it is committed ([`expected`], [`fixture`]), and anything else is a
+//! ([`protocol`], [`transcript`]); some have a distribution on a disk beside it ([`image`]). What is expected of it is committed ([`expected`], [`fixture`]), and anything else is a
 //! failure ([`verdict`]). What was seen is written to `docs/kernels.md` ([`document`]).
 
 mod archive;
@@ -11,26 +11,31 @@ mod expected;
 mod faults;
 mod fixture;
 mod guests;
+mod image;
 mod initramfs;
 mod kernels;
 mod machine;
+mod mirror;
 mod programs;
 mod protocol;
 mod series;
+mod tests;
 mod transcript;
 mod verdict;
 
 use crate::setup;
 use crate::tally::Tally;
-use anyhow::Result;
-use archive::NoArchive;
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use guests::{Guests, Outcome};
-use kernels::Store;
+use image::Images;
+use kernels::{Kernel, Store};
 use machine::{Accelerator, Processor};
+use mirror::NoArchive;
 use series::Wanted;
 use std::path::Path;
 use std::process::ExitCode;
+use tests::Tests;
 
 /// Which kernels, and what to do there.
 #[derive(Args)]
@@ -58,12 +63,16 @@ pub(crate) struct Options {
 enum Suite {
     /// All tests that need no installed programs, with each hook
     Core,
+    /// All tests on a distribution with its shells, with the hooks that the sensor chooses
+    Shells,
     /// Guests that go wrong, each of which must be noticed; on the newest of the kernels
     Faults,
 }
 
 /// Series on which every change is tested: the long-lived ones, and the newest.
 const USUAL: &str = "5.10,6.1,6.12,newest";
+/// The one of them that the distribution comes with.
+const DISTRIBUTION: &str = "6.12";
 
 /// Runs the suites and prints the sums on the last line.
 pub(crate) fn vm(root: &Path, options: &Options) -> Result<ExitCode> {
@@ -75,16 +84,20 @@ pub(crate) fn vm(root: &Path, options: &Options) -> Result<ExitCode> {
 
 /// The tests on the usual kernels, as a part of all tests. Where there are no kernels to be had, this is a test skipped.
 pub(crate) fn usual(root: &Path, filter: Option<&str>) -> Result<Tally> {
-    let kernel = USUAL.split(',').map(str::parse).collect::<Result<_>>()?;
-    let (arch, filter) = (vec![machine::X86_64.arch.to_owned()], filter.map(str::to_owned));
-    let options = Options { kernel, arch, suite: vec![Suite::Core], newer: false, record: false, filter };
-    match perform(root, &options) {
-        Err(error) if error.is::<NoArchive>() => {
-            println!("skipped {error:#}");
-            Ok(Tally::SKIPPED)
-        }
-        result => result,
+    let mut sum = Tally::default();
+    for (kernel, suite) in [(USUAL, Suite::Core), (DISTRIBUTION, Suite::Shells)] {
+        let kernel = kernel.split(',').map(str::parse).collect::<Result<_>>()?;
+        let (arch, filter) = (vec![machine::X86_64.arch.to_owned()], filter.map(str::to_owned));
+        let options = Options { kernel, arch, suite: vec![suite], newer: false, record: false, filter };
+        sum += match perform(root, &options) {
+            Err(error) if error.is::<NoArchive>() => {
+                println!("skipped {error:#}");
+                Tally::SKIPPED
+            }
+            result => result?,
+        };
     }
+    Ok(sum)
 }
 
 fn perform(root: &Path, options: &Options) -> Result<Tally> {
@@ -110,6 +123,7 @@ fn on(processor: Processor, root: &Path, options: &Options) -> Result<Tally> {
     for suite in &options.suite {
         sum += match suite {
             Suite::Core => core(&guests, &kernels, options)?,
+            Suite::Shells => shells(&guests, &kernels, options)?,
             Suite::Faults => faults::all_noticed(&guests, &kernels)?,
         };
     }
@@ -117,17 +131,32 @@ fn on(processor: Processor, root: &Path, options: &Options) -> Result<Tally> {
 }
 
 /// The tests that need nothing but the kernel.
-fn core(guests: &Guests<'_>, kernels: &[kernels::Kernel], options: &Options) -> Result<Tally> {
-    let outcomes = guests.core(kernels, options.filter.as_deref(), options.record)?;
-    let mut sum = Tally::default();
-    for Outcome { tally, .. } in &outcomes {
-        sum += *tally;
-    }
+fn core(guests: &Guests<'_>, kernels: &[Kernel], options: &Options) -> Result<Tally> {
+    let outcomes = guests.all(&Tests::core(), kernels, options.filter.as_deref(), options.record)?;
     // A part of the tests says nothing about a hook.
     if options.filter.is_none() {
         let good: Vec<_> = outcomes.iter().filter(|outcome| outcome.tally.failed == 0).collect();
         let seen: Vec<_> = good.iter().map(|outcome| (&outcome.kernel, &outcome.expected)).collect();
         print!("{}", document::write(guests.root, guests.processor.arch, &seen)?);
     }
-    Ok(sum)
+    Ok(sum(&outcomes))
+}
+
+/// All tests, on a distribution.
+fn shells(guests: &Guests<'_>, kernels: &[Kernel], options: &Options) -> Result<Tally> {
+    let Processor { arch, debian_arch, .. } = guests.processor;
+    ensure!(
+        arch == std::env::consts::ARCH,
+        "a distribution is installed by its own programs, and {arch} is not this processor"
+    );
+    let image = Images::new(&guests.root.join("target/vm"), debian_arch).obtain(options.newer)?;
+    let outcomes = guests.all(&Tests::shells(image), kernels, options.filter.as_deref(), options.record)?;
+    Ok(sum(&outcomes))
+}
+
+fn sum(outcomes: &[Outcome]) -> Tally {
+    outcomes.iter().fold(Tally::default(), |mut sum, outcome| {
+        sum += outcome.tally;
+        sum
+    })
 }

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 fn perform(told: &mut Told) -> Result<()> {
     let plan = std::fs::read(PLAN).context(PLAN)?;
     let plan: Plan = serde_json::from_slice(&plan).context(PLAN)?;
-    system::set_up()?;
+    system::set_up(plan.disk.as_deref())?;
     system::keep_awake().context("processors")?;
     facts::tell(told)?;
     if let Some(fault) = plan.fault {

@@ -9,6 +9,9 @@ use serde::Deserialize;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+/// Where installed programs lie. The kernel gives its first process no such variable.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A line of the suite with `--json`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -22,6 +25,7 @@ enum Line {
 pub(crate) fn run(run: &Run, told: &mut Told) -> Result<()> {
     let mut suite = Command::new(SUITE);
     suite.args(["--json", "--sensor", SENSOR]).args(&run.arguments);
+    suite.env("PATH", PATH);
     let mut suite = suite.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context(SUITE)?;
     let output = suite.stdout.take().context("no output")?;
     let (mut sums, mut count) = (None, 0);

@@ -1,14 +1,12 @@
 //! What makes the machine a system: mounts, a root, a loopback device, a few files below /etc; and switching it off.
 
-use anyhow::{Context, Result};
-use rustix::mount::{MountFlags, mount, mount_move};
+use anyhow::{Context, Result, ensure};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
 use rustix::system::{RebootCommand, reboot, sethostname};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::ffi::CString;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Directory that becomes the root.
 const NEW_ROOT: &str = "/root";
@@ -17,16 +15,19 @@ pub(crate) const SENSOR: &str = "/bin/sensor";
 pub(crate) const SUITE: &str = "/bin/sensor-tests";
 
 /// File systems, in the order in which they are mounted: type, place, options.
-const MOUNTS: [(&str, &str, &str); 6] = [
+const MOUNTS: [(&str, &str, &str); 9] = [
     ("proc", "/proc", ""),
     ("sysfs", "/sys", ""),
     ("devtmpfs", "/dev", ""),
+    ("devpts", "/dev/pts", ""),
+    ("tmpfs", "/run", "mode=0755"),
+    ("tmpfs", "/tmp", "mode=1777"),
     ("tracefs", "/sys/kernel/tracing", ""),
     ("cgroup2", "/sys/fs/cgroup", ""),
     ("bpf", "/sys/fs/bpf", ""),
 ];
 
-/// Files that every system has: name, content.
+/// Files that every system has, for one that does not have them or has nothing in them: name, content.
 const FILES: [(&str, &str); 4] = [
     ("/etc/passwd", "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"),
     ("/etc/hostname", "guest\n"),
@@ -34,21 +35,41 @@ const FILES: [(&str, &str); 4] = [
     ("/etc/os-release", "ID=debian\nNAME=\"Guest\"\nVERSION_ID=\"1\"\n"),
 ];
 
-/// Does all of it.
-pub(crate) fn set_up() -> Result<()> {
+/// How long the kernel may take to find the disk.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Does all of it, with the disk as the root or without one.
+pub(crate) fn set_up(disk: Option<&str>) -> Result<()> {
+    match disk {
+        Some(disk) => mount_disk(disk).with_context(|| format!("the disk {disk}"))?,
+        None => mount_one("tmpfs", NEW_ROOT, "mode=0755")?,
+    }
     change_root().context("the root")?;
     for (kind, place, options) in MOUNTS {
         std::fs::create_dir_all(place)?;
         mount_one(kind, place, options)?;
     }
     std::fs::create_dir_all("/etc")?;
-    std::fs::create_dir_all("/tmp")?;
-    std::fs::set_permissions("/tmp", Permissions::from_mode(0o1777))?;
     for (name, content) in FILES {
-        std::fs::write(name, content).context(name)?;
+        if !Path::new(name).metadata().is_ok_and(|file| file.len() > 0) {
+            std::fs::write(name, content).context(name)?;
+        }
     }
     sethostname(b"guest").context("host name")?;
     loopback_up().context("loopback device")
+}
+
+/// Mounts the disk, which the kernel may still be looking for.
+fn mount_disk(disk: &str) -> Result<()> {
+    const DEVICES: &str = "/dev";
+    mount_one("devtmpfs", DEVICES, "")?;
+    let start = Instant::now();
+    while !Path::new(disk).exists() {
+        ensure!(start.elapsed() < PATIENCE, "it is not there after {} s", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    mount(disk, NEW_ROOT, "ext4", MountFlags::NOATIME, None).context("mounting it")?;
+    Ok(unmount(DEVICES, UnmountFlags::empty())?)
 }
 
 fn mount_one(kind: &str, place: &str, options: &str) -> Result<()> {
@@ -57,9 +78,8 @@ fn mount_one(kind: &str, place: &str, options: &str) -> Result<()> {
         .with_context(|| format!("mounting {kind} at {place}"))
 }
 
-/// Moves to a file system of its own: the first one can be no container's old root (pivot_root(2)).
+/// Moves to the file system that was mounted: the first one can be no container's old root (pivot_root(2)).
 fn change_root() -> Result<()> {
-    mount_one("tmpfs", NEW_ROOT, "mode=0755")?;
     std::fs::create_dir_all(format!("{NEW_ROOT}/bin"))?;
     for program in [SENSOR, SUITE] {
         let name = Path::new(program).file_name().context("no name")?;

@@ -1,24 +1,19 @@
 //! Debian's archive, asked for kernels without touching the system's own package manager: an apt with its own sources,
 //! state and cache below `target/`. It needs no rights.
-//!
-//! The mirror is the one that the system itself uses, and so is the keyring, which knows the releases after it too.
 
+use super::mirror::Mirrors;
 use super::series::{OLDEST, PackageName, package_name};
 use crate::apt;
 use crate::shell;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Suites that together have every series: those on the security mirror, and those on the main one.
 const SECURITY_SUITES: [&str; 2] = ["bullseye-security", "bookworm-security"];
 const SUITES: [&str; 3] = ["trixie", "trixie-backports", "sid"];
-
-/// Where every Debian has the keys of its archive.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A package with a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,18 +24,6 @@ pub(crate) struct Package {
     pub(crate) version: String,
 }
 
-/// Why there are no kernels to be had on this system, whatever is tried.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoArchive(&'static str);
-
-impl Display for NoArchive {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "virtual machines: kernels come from Debian's archive, {}", self.0)
-    }
-}
-
-impl std::error::Error for NoArchive {}
-
 /// The private apt.
 pub(crate) struct Archive {
     configuration: PathBuf,
@@ -50,16 +33,13 @@ pub(crate) struct Archive {
 impl Archive {
     /// Sets it up in a directory of its own, for one processor, as Debian calls it.
     pub(crate) fn open(directory: &Path, debian_arch: &'static str) -> Result<Self> {
-        ensure!(apt::is_debian(), NoArchive("by apt, which this system does not have"));
         let directory = directory.join(debian_arch);
         for part in ["state/lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(directory.join(part)).with_context(|| directory.display().to_string())?;
         }
         // No package is installed as far as this apt is concerned.
         std::fs::write(directory.join("state/status"), "")?;
-        let uris = shell::output(Command::new("apt-get").args(["update", "--print-uris"]).env("LC_ALL", "C"))?;
-        let keyring = Path::new(KEYRING).exists().then_some(KEYRING);
-        std::fs::write(directory.join("sources.list"), sources(&Mirrors::of(&uris)?, keyring))?;
+        std::fs::write(directory.join("sources.list"), sources(&Mirrors::of_system()?))?;
         let configuration = directory.join("apt.conf");
         std::fs::write(&configuration, settings(&directory, debian_arch)?)?;
         Ok(Self { configuration, debian_arch })
@@ -125,37 +105,9 @@ pub(crate) fn file_name(package: &Package, debian_arch: &str) -> String {
     format!("{}_{}_{debian_arch}.deb", package.name, package.version.replace(':', "%3a"))
 }
 
-/// Where the system gets its packages.
-#[derive(Debug, PartialEq, Eq)]
-struct Mirrors {
-    main: String,
-    security: String,
-}
-
-impl Mirrors {
-    /// From what `apt-get update --print-uris` would fetch, such as
-    /// `'https://mirror.example/debian/dists/bookworm/InRelease' mirror.example_debian_… 0`.
-    fn of(uris: &str) -> Result<Self> {
-        let bases = uris.lines().filter_map(|line| {
-            let (uri, _) = line.strip_prefix('\'')?.split_once('\'')?;
-            let (base, file) = uri.split_once("/dists/")?;
-            file.ends_with("Release").then_some(base.trim_end_matches('/'))
-        });
-        let bases: Vec<&str> = bases.collect();
-        let find = |end| bases.iter().find(|base| base.ends_with(end)).map(|base| (*base).to_owned());
-        let main = find("/debian").ok_or(NoArchive("which is none of this system's package sources"))?;
-        // Mirrors have both side by side.
-        let security = find("/debian-security").unwrap_or_else(|| format!("{main}-security"));
-        Ok(Self { main, security })
-    }
-}
-
-fn sources(mirrors: &Mirrors, keyring: Option<&str>) -> String {
-    let options = keyring.map(|keyring| format!("[signed-by={keyring}] ")).unwrap_or_default();
-    let of = |mirror: &str, suites: &[&str]| {
-        suites.iter().map(|suite| format!("deb {options}{mirror} {suite} main\n")).collect::<String>()
-    };
-    of(&mirrors.security, &SECURITY_SUITES) + &of(&mirrors.main, &SUITES)
+fn sources(mirrors: &Mirrors) -> String {
+    let security = SECURITY_SUITES.map(|suite| mirrors.security(suite));
+    security.into_iter().chain(SUITES.map(|suite| mirrors.main(suite))).map(|source| source + "\n").collect()
 }
 
 /// The configuration, read after the system's own, from which proxies and the like are taken.
@@ -225,27 +177,12 @@ fn is_newer(version: &str, other: &str) -> Result<bool> {
 mod tests {
     use super::*;
 
-    const URIS: &str = "'http://m.example/debian/dists/bookworm/InRelease' m.example_debian_dists_bookworm_InRelease 0 \n\
-        'http://s.example/debian-security/dists/bookworm-security/InRelease' x 0 \n\
-        'http://o.example/tools/dists/stable/InRelease' x 0 \n\
-        'http://m.example/debian/dists/bookworm/main/binary-amd64/Packages.xz' x 0 \n";
-
     #[test]
-    fn the_systems_own_mirrors_are_used() {
-        let mirrors = Mirrors::of(URIS).unwrap();
-        let [main, security] = ["http://m.example/debian", "http://s.example/debian-security"].map(str::to_owned);
-        assert_eq!(mirrors, Mirrors { main, security });
-        let one = Mirrors::of("'http://m.example/debian/dists/trixie/Release' x 0").unwrap();
-        assert_eq!(one.security, "http://m.example/debian-security");
-        let error = Mirrors::of("'http://m.example/ubuntu/dists/noble/InRelease' x 0").unwrap_err();
-        assert!(error.is::<NoArchive>() && error.to_string().contains("Debian's archive"), "{error:#}");
-    }
-
-    #[test]
-    fn sources_name_mirror_suite_and_keyring() {
-        let text = sources(&Mirrors::of(URIS).unwrap(), Some("/k.gpg"));
-        assert!(text.contains("deb [signed-by=/k.gpg] http://s.example/debian-security bookworm-security main\n"));
-        assert!(text.contains("deb [signed-by=/k.gpg] http://m.example/debian sid main\n"));
+    fn each_suite_is_a_source() {
+        let uris = "'http://m.example/debian/dists/trixie/InRelease' x 0";
+        let text = sources(&Mirrors::of(uris, None).unwrap());
+        assert!(text.contains("deb http://m.example/debian-security bookworm-security main\n"));
+        assert!(text.contains("deb http://m.example/debian sid main\n"));
         assert_eq!(text.lines().count(), SECURITY_SUITES.len() + SUITES.len());
     }
 

@@ -6,6 +6,7 @@ use super::guests::Guests;
 use super::kernels::Kernel;
 use super::machine::Limits;
 use super::protocol::{Fault, Plan};
+use super::tests::Tests;
 use super::verdict::{Case, Verdict};
 use crate::tally::Tally;
 use anyhow::{Context, Result};
@@ -51,7 +52,8 @@ fn faults_of(guests: &Guests<'_>, kernel: &Kernel, expected: &Expected, fault: O
     plan.fault = fault;
     plan.refusals.clear();
     plan.runs.truncate(1);
-    let heard = guests.run(kernel, "fault", &plan, LIMITS)?;
+    let tests = Tests { name: "fault", ..Tests::core() };
+    let heard = guests.run(kernel, &tests, &plan, LIMITS)?;
     let case = Case { version: &kernel.version, plan: &plan, expected, fixture: None, whole: false };
     let Verdict { faults, .. } = case.judge(&heard.transcript, &heard.ran);
     Ok(faults)

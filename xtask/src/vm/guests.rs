@@ -7,6 +7,7 @@ use super::kernels::Kernel;
 use super::machine::{Accelerator, Guest, Limits, Processor, Ran};
 use super::programs::Programs;
 use super::protocol::{PLAN, Plan};
+use super::tests::Tests;
 use super::transcript::Transcript;
 use super::verdict::{Case, Verdict, fixture};
 use crate::tally::Tally;
@@ -20,15 +21,6 @@ use std::time::{Duration, Instant};
 /// Guests at a time. Each has two processors, since much goes wrong only with more than one.
 const AT_A_TIME: usize = 2;
 const CPUS: u32 = 2;
-/// Memory of a guest: each sensor takes 40 MiB for a moment when it reads the kernel's types, tests start several at once, and the
-/// suite itself keeps all documents, which takes 100 MiB.
-const MEMORY_MIB: u32 = 512;
-
-/// Tests that need installed programs, and those that take minutes where a processor is emulated.
-const CORE: [&str; 2] = ["not:userland", "not:storm"];
-/// Tests at a time in a guest: most of them wait.
-const JOBS: &str = "3";
-
 /// A guest that tests may take to its end, and one that must not be silent for longer than any single test.
 const LIMITS: Limits = Limits { total: Duration::from_secs(2400), silence: Duration::from_secs(400) };
 
@@ -56,8 +48,14 @@ pub(crate) struct Heard {
 }
 
 impl Guests<'_> {
-    /// Runs the tests on each kernel and tells what came of it.
-    pub(crate) fn core(&self, kernels: &[Kernel], filter: Option<&str>, record: bool) -> Result<Vec<Outcome>> {
+    /// Runs a suite on each kernel and tells what came of it.
+    pub(crate) fn all(
+        &self,
+        tests: &Tests,
+        kernels: &[Kernel],
+        filter: Option<&str>,
+        record: bool,
+    ) -> Result<Vec<Outcome>> {
         let table = Table::read(self.root)?;
         let queue = Mutex::new(kernels.iter());
         let outcomes = Mutex::new(Vec::new());
@@ -68,7 +66,7 @@ impl Guests<'_> {
                         // A statement of its own, behind which the queue is free for the other thread.
                         let next = lock(&queue).next();
                         let Some(kernel) = next else { break };
-                        let outcome = self.kernel(&table, kernel, filter, record);
+                        let outcome = self.kernel(tests, &table, kernel, filter, record);
                         lock(&outcomes).push(outcome);
                     }
                 });
@@ -80,13 +78,19 @@ impl Guests<'_> {
         Ok(outcomes)
     }
 
-    fn kernel(&self, table: &Table, kernel: &Kernel, filter: Option<&str>, record: bool) -> Result<Outcome> {
+    fn kernel(
+        &self,
+        tests: &Tests,
+        table: &Table,
+        kernel: &Kernel,
+        filter: Option<&str>,
+        record: bool,
+    ) -> Result<Outcome> {
         let Kernel { series, version, .. } = kernel;
         let expected = table.of(self.processor.arch, *series)?;
-        let arguments = ["--jobs", JOBS].into_iter().chain(CORE).chain(filter);
-        let plan = expected.plan(&arguments.collect::<Vec<_>>());
+        let plan = tests.plan(&expected, filter);
         let start = Instant::now();
-        let heard = self.run(kernel, &series.to_string(), &plan, LIMITS)?;
+        let heard = self.run(kernel, tests, &plan, LIMITS)?;
         let took = start.elapsed().as_secs();
         if record && let Some(found) = fixture(version, &heard.transcript) {
             found.write(self.root, self.processor.arch, *series)?;
@@ -107,15 +111,15 @@ impl Guests<'_> {
             text += &heard.transcript.tail().map(|line| format!("        | {line}\n")).collect::<String>();
         }
         let word = if faults.is_empty() { "ok    " } else { "FAILED" };
-        println!("{text}{word}  {} {series} ({version}): {tally} in {took} s", self.processor.arch);
+        println!("{text}{word}  {} {series} ({version}), {}: {tally} in {took} s", self.processor.arch, tests.name);
         Ok(Outcome { kernel: kernel.clone(), expected, tally })
     }
 
-    /// Boots a kernel with a plan and listens to the end. `name` is that of the log.
-    pub(crate) fn run(&self, kernel: &Kernel, name: &str, plan: &Plan, limits: Limits) -> Result<Heard> {
+    /// Boots a kernel with what a suite needs and a plan, and listens to the end.
+    pub(crate) fn run(&self, kernel: &Kernel, tests: &Tests, plan: &Plan, limits: Limits) -> Result<Heard> {
         let directory = self.root.join("target/vm/log");
         std::fs::create_dir_all(&directory)?;
-        let log = directory.join(format!("{}-{name}.log", self.processor.arch));
+        let log = directory.join(format!("{}-{}-{}.log", self.processor.arch, kernel.series, tests.name));
         let mut file = BufWriter::new(File::create(&log).with_context(|| log.display().to_string())?);
         let initramfs = self.initramfs(plan).context("initramfs")?;
         let guest = Guest {
@@ -123,7 +127,8 @@ impl Guests<'_> {
             accelerator: self.accelerator,
             kernel: &kernel.image,
             initramfs: initramfs.path(),
-            memory_mib: MEMORY_MIB,
+            disk: tests.disk.as_deref(),
+            memory_mib: tests.memory_mib,
             cpus: CPUS,
         };
         let mut transcript = Transcript::default();

@@ -66,6 +66,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) accelerator: Accelerator,
     pub(crate) kernel: &'a Path,
     pub(crate) initramfs: &'a Path,
+    /// A disk that the guest may write to; what it writes is forgotten.
+    pub(crate) disk: Option<&'a Path>,
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u32,
 }
@@ -115,14 +117,21 @@ const STILL: Duration = Duration::from_secs(5);
 /// Longest line that is read whole; a longer one is taken in parts.
 const LINE: u64 = 1 << 20;
 
+/// The guest's name of its disk.
+pub(crate) const DISK: &str = "/dev/nvme0n1";
+
 impl Guest<'_> {
     fn command(&self) -> Command {
-        let Self { processor, accelerator, kernel, initramfs, memory_mib, cpus } = self;
+        let Self { processor, accelerator, kernel, initramfs, disk, memory_mib, cpus } = self;
         let mut command = Command::new(processor.program);
         command.args(processor.options).args(["-accel", accelerator.option()]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"]);
         command.args(["-m", &memory_mib.to_string(), "-smp", &cpus.to_string()]);
         command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
+        if let Some(disk) = disk {
+            // Kernels have the driver of such a disk built in.
+            command.args(["-device", "nvme,drive=disk,serial=disk", "-drive", &drive(disk)]);
+        }
         command.args(["-append", &format!("console={} {PARAMETERS}", processor.console)]);
         command
     }
@@ -131,6 +140,12 @@ impl Guest<'_> {
     pub(crate) fn run(&self, limits: Limits, each: impl FnMut(&str)) -> Result<Ran> {
         run(&mut self.command(), limits, each)
     }
+}
+
+/// The option for the disk's file. A comma in its name is written twice.
+fn drive(disk: &Path) -> String {
+    let name = disk.display().to_string().replace(',', ",,");
+    format!("if=none,id=disk,format=raw,snapshot=on,cache=unsafe,file={name}")
 }
 
 impl Accelerator {

@@ -15,6 +15,8 @@ pub(crate) const PREFIX: &str = "@sensor ";
 /// What a guest is to do, in this order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Plan {
+    /// The disk that becomes the root, such as `/dev/nvme0n1`; without one it lies in the guest's memory.
+    pub(crate) disk: Option<String>,
     /// Misbehave, to show that it is noticed.
     pub(crate) fault: Option<Fault>,
     /// Hooks that the sensor must refuse.

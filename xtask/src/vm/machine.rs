@@ -123,7 +123,9 @@ pub(crate) const DISK: &str = "/dev/nvme0n1";
 impl Guest<'_> {
     fn command(&self) -> Command {
         let Self { processor, accelerator, kernel, initramfs, disk, memory_mib, cpus } = self;
-        let mut command = Command::new(processor.program);
+        // The machine ends with the thread that waits for it, also when that is killed (setpriv is a part of util-linux).
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", processor.program]);
         command.args(processor.options).args(["-accel", accelerator.option()]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"]);
         command.args(["-m", &memory_mib.to_string(), "-smp", &cpus.to_string()]);

@@ -22,8 +22,8 @@ pub(crate) struct Tests {
 impl Tests {
     /// Those that need nothing but the kernel, with each hook.
     pub(crate) fn core() -> Self {
-        let arguments = &["--jobs", "3", "not:userland", "not:storm"];
-        Self { name: "core", memory_mib: 512, disk: None, each_hook: true, arguments }
+        let arguments = &["--jobs", "6", "not:userland", "not:storm"];
+        Self { name: "core", memory_mib: 768, disk: None, each_hook: true, arguments }
     }
 
     /// All of them on a distribution, with the hooks that the sensor chooses.

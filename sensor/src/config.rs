@@ -12,8 +12,10 @@ use ipnet::IpNet;
 use sensor_common::address::{Prefix, mapped};
 use sensor_common::settings::{MAX_EXCLUDED, Slot};
 use serde::Deserialize;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub rings: Rings,
     /// Where alerts go.
     pub output: Output,
+    /// Where the sensor's numbers can be asked for.
+    pub metrics: Metrics,
 }
 
 /// `[rule]`: what counts as a match.
@@ -122,6 +126,44 @@ pub struct Output {
     pub file: Option<PathBuf>,
     /// To the journal of systemd.
     pub journal: bool,
+}
+
+/// `[metrics]`: where the sensor's numbers can be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// The address; without one nobody can ask.
+    #[serde(deserialize_with = "parse::listen")]
+    pub listen: Option<Listen>,
+}
+
+/// A place on this host where others can ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A loopback address and a port.
+    Tcp(SocketAddr),
+    /// An absolute path.
+    Unix(PathBuf),
+}
+
+impl Listen {
+    /// The path, if it is one.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(path) => Some(path),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
 }
 
 impl Default for Output {
@@ -246,12 +288,13 @@ impl Config {
     #[must_use]
     pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
         // Taken apart completely, so that a new key cannot be forgotten.
-        let Self { rule: _, hooks, host, kernel, rings, output } = self;
+        let Self { rule: _, hooks, host, kernel, rings, output, metrics } = self;
         let Hooks { connect, accept } = hooks;
         let Host { id, name } = host;
         let Kernel { btf } = kernel;
         let Rings { connections, executions } = rings;
         let Output { stdout, file, journal } = output;
+        let Metrics { listen } = metrics;
         let keys = [
             ("hooks.connect", *connect != new.hooks.connect),
             ("hooks.accept", *accept != new.hooks.accept),
@@ -263,6 +306,7 @@ impl Config {
             ("output.stdout", *stdout != new.output.stdout),
             ("output.file", *file != new.output.file),
             ("output.journal", *journal != new.output.journal),
+            ("metrics.listen", *listen != new.metrics.listen),
         ];
         keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
     }

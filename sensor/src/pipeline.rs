@@ -45,6 +45,37 @@ pub struct Stats {
     pub undecodable: u64,
     /// Longest time from an execution to its alert being handed to the outputs, in nanoseconds.
     pub slowest_ns: u64,
+    /// The sum of these times, in nanoseconds.
+    pub latency_ns: u64,
+    /// Alerts by this time: up to each of [`LATENCY_BOUNDS`] and above the one before, and above the last one.
+    pub latency: [u64; LATENCY_BOUNDS.len() + 1],
+}
+
+/// Bounds of the histogram of the time from an execution to its alert.
+pub const LATENCY_BOUNDS: [Duration; 10] = [
+    Duration::from_micros(100),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+];
+
+impl Stats {
+    fn alerted(&mut self, latency: Duration) {
+        let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.alerts += 1;
+        self.slowest_ns = self.slowest_ns.max(ns);
+        self.latency_ns = self.latency_ns.saturating_add(ns);
+        let place = LATENCY_BOUNDS.iter().take_while(|bound| **bound < latency).count();
+        if let Some(count) = self.latency.get_mut(place) {
+            *count += 1;
+        }
+    }
 }
 
 /// What the correlator keeps: little, for as many processes as an attacker starts.
@@ -272,8 +303,7 @@ impl Pipeline {
         };
         let (boot, wall) = clock::now();
         self.outputs.alert(alert::document(&finding, wall));
-        self.stats.alerts += 1;
-        self.stats.slowest_ns = self.stats.slowest_ns.max(boot.0.saturating_sub(exec.at.0));
+        self.stats.alerted(Duration::from_nanos(boot.0.saturating_sub(exec.at.0)));
     }
 
     /// The document of a connection that an execution has matched.

@@ -63,7 +63,8 @@ mod tests {
             [host]\n# id is not set: the machine id\nname = \"a \\\"b\\\"\"\n\n\
             [kernel]\n# btf is not set: /sys/kernel/btf/vmlinux\n\n\
             [rings]\nconnections = 524288\nexecutions = 4194304\n\n\
-            [output]\nstdout = true\n# file is not set: no file\njournal = false\n";
+            [output]\nstdout = true\n# file is not set: no file\njournal = false\n\n\
+            [metrics]\n# listen is not set: nobody can ask\n";
         assert!(out.starts_with("# From ") && out.ends_with(expected), "{out}");
         let again = directory.path().join("again.toml");
         std::fs::write(&again, &out).unwrap();

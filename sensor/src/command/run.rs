@@ -1,7 +1,9 @@
 //! `sensor run`: attaches to the running kernel and reports alerts until it is told to stop.
 
-pub(super) mod start;
+pub(super) mod metrics;
+mod start;
 
+use self::metrics::Metrics;
 use super::exit::Exit;
 use super::replay::Format;
 use crate::config::Config;
@@ -98,11 +100,15 @@ struct Running {
     idle: Duration,
     /// Losses that the log has told already.
     told: BTreeMap<String, u64>,
+    /// Runs that the kernel skipped, at the last look.
+    missed: BTreeMap<String, u64>,
+    metrics: Option<Metrics>,
 }
 
 impl Running {
     fn new(started: start::Started, config: Config, config_path: Option<&Path>, events: bool) -> Self {
-        let start::Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat } = started;
+        let start::Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat, metrics } =
+            started;
         let idle = if events { IDLE_WITH_EVENTS } else { IDLE };
         let config_path = config_path.map(Path::to_owned);
         Self {
@@ -117,6 +123,8 @@ impl Running {
             config_path,
             idle,
             told: BTreeMap::new(),
+            missed: BTreeMap::new(),
+            metrics,
         }
     }
 
@@ -152,16 +160,19 @@ impl Running {
                 look = Instant::now() + IDLE;
                 self.look();
             }
+            if let Some(metrics) = &self.metrics {
+                metrics.publish(&self.pipeline, &self.missed);
+            }
         }
     }
 
-    /// Forgets what is over, and says what has been lost since the last look. The runs that the kernel skipped are given back.
-    fn look(&mut self) -> BTreeMap<String, u64> {
+    /// Forgets what is over, and says what has been lost since the last look.
+    fn look(&mut self) {
         let (boot, wall) = clock::now();
         self.pipeline.forget_expired(boot, wall);
-        let missed = missed::runs(self.loaded.ebpf());
+        self.missed = missed::runs(self.loaded.ebpf());
         let mut losses: Vec<(String, u64)> =
-            missed.iter().map(|(hook, runs)| (format!("{hook}: runs skipped by the kernel"), *runs)).collect();
+            self.missed.iter().map(|(hook, runs)| (format!("{hook}: runs skipped by the kernel"), *runs)).collect();
         losses.extend(self.loaded.counters.snapshot().losses());
         losses.push(("correlator: processes forgotten".to_owned(), self.pipeline.evicted()));
         let outputs = self.pipeline.outputs().stats();
@@ -172,7 +183,6 @@ impl Running {
                 tracing::error!(lost = number - before, "events were lost: {what}");
             }
         }
-        missed
     }
 
     /// Handles what the rings hold; whether there may be more.
@@ -222,7 +232,7 @@ impl Running {
     /// Detaches, handles what is left, flushes the outputs, reports the numbers.
     fn stop(mut self) -> Exit {
         notify(&[NotifyState::Stopping]);
-        let missed = self.look();
+        self.look();
         self.loaded.detach();
         while self.drain(BATCH) {}
         let counters = self.loaded.counters.snapshot();
@@ -245,7 +255,7 @@ impl Running {
             "outputs": Value::from_iter(outputs.iter().map(of_output)),
         });
         tracing::info!(
-            counters = with_missed(counters.to_json(), missed).to_string(),
+            counters = with_missed(counters.to_json(), self.missed).to_string(),
             user_side = user_side.to_string(),
             "counters"
         );

@@ -1,11 +1,11 @@
 //! From TOML to the configuration: each key's form, and errors that say where and what is allowed.
 
-use super::{Config, Hook};
+use super::{Config, Hook, Listen};
 use ipnet::{IpNet, Ipv6Net};
 use sensor_common::settings::MAX_EXCLUDED;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::{DeTable, DeValue};
@@ -196,6 +196,22 @@ pub(super) fn absolute_path<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     let read = |text: &str| match Path::new(text).is_absolute() && !text.contains(char::is_control) {
         true => Ok(Some(PathBuf::from(text))),
         false => Err(format!("{text:?} is none")),
+    };
+    deserializer.deserialize_str(Text { allowed, read })
+}
+
+/// A loopback address with a port, or a path.
+pub(super) fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Listen>, D::Error> {
+    let allowed = "a loopback address with a port such as \"127.0.0.1:9464\", or the absolute path of a socket";
+    let read = |text: &str| {
+        if Path::new(text).is_absolute() && !text.contains(char::is_control) {
+            return Ok(Some(Listen::Unix(PathBuf::from(text))));
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.ip().to_canonical().is_loopback() => Ok(Some(Listen::Tcp(address))),
+            Ok(_) => Err(format!("others could reach {text:?}")),
+            Err(_) => Err(format!("{text:?} is none")),
+        }
     };
     deserializer.deserialize_str(Text { allowed, read })
 }

@@ -1,6 +1,6 @@
 //! From the configuration to TOML.
 
-use super::{Config, Hook, Hooks, Host, Kernel, Output, Rings, Rule};
+use super::{Config, Hook, Hooks, Host, Kernel, Metrics, Output, Rings, Rule};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,13 +8,14 @@ use std::time::Duration;
 /// The whole configuration. A key that has no value is shown as a comment that says what holds instead.
 pub(super) fn config(config: &Config) -> String {
     // Taken apart completely, so that a new key cannot be forgotten.
-    let Config { rule, hooks, host, kernel, rings, output } = config;
+    let Config { rule, hooks, host, kernel, rings, output, metrics } = config;
     let Rule { span, excluded } = rule;
     let Hooks { connect, accept } = hooks;
     let Host { id, name } = host;
     let Kernel { btf } = kernel;
     let Rings { connections, executions } = rings;
     let Output { stdout, file, journal } = output;
+    let Metrics { listen } = metrics;
     let networks: Vec<String> = excluded.iter().map(|network| quoted(&network.to_string())).collect();
     let mut text = String::new();
     section(&mut text, "rule", &[("span", Ok(quoted(&duration(*span)))), ("excluded", Ok(list(&networks)))]);
@@ -41,6 +42,8 @@ pub(super) fn config(config: &Config) -> String {
         "output",
         &[("stdout", Ok(stdout.to_string())), ("file", file), ("journal", Ok(journal.to_string()))],
     );
+    let listen = listen.as_ref().map(|listen| quoted(&listen.to_string())).ok_or("nobody can ask");
+    section(&mut text, "metrics", &[("listen", listen)]);
     text
 }
 

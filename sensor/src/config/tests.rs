@@ -15,13 +15,14 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
 
 #[test]
 fn nothing_said_is_the_rule_as_published() {
-    let Config { rule, hooks, host, kernel, rings, output } = read("");
+    let Config { rule, hooks, host, kernel, rings, output, metrics } = read("");
     assert_eq!(rule.span, Duration::from_millis(5000));
     assert_eq!(rule.excluded, nets(&["127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128"]));
     assert_eq!(hooks, Hooks { connect: Hook::Auto, accept: Some(Hook::Auto) });
     assert_eq!((host, kernel), (Host { id: None, name: None }, Kernel { btf: None }));
     assert_eq!((rings.connections, rings.executions), (524_288, 4_194_304));
     assert_eq!(output, Output { stdout: true, file: None, journal: false });
+    assert_eq!(metrics, Metrics { listen: None });
 }
 
 #[test]
@@ -57,6 +58,8 @@ fn every_key_is_read() {
         stdout = false
         file = "/var/log/alerts"
         journal = true
+        [metrics]
+        listen = "[::1]:9464"
         "#,
     );
     assert_eq!(config.rule.span, Duration::from_millis(1500));
@@ -67,6 +70,9 @@ fn every_key_is_read() {
     assert_eq!(config.kernel.btf.as_deref(), Some(Path::new("/var/lib/btf/vmlinux")));
     assert_eq!((config.rings.connections, config.rings.executions), (65_536, 268_435_456));
     assert_eq!(config.output, Output { stdout: false, file: Some("/var/log/alerts".into()), journal: true });
+    assert_eq!(config.metrics.listen, Some(Listen::Tcp("[::1]:9464".parse().unwrap())));
+    let socket = read("metrics.listen = '/run/sensor/metrics'").metrics.listen;
+    assert_eq!(socket, Some(Listen::Unix("/run/sensor/metrics".into())));
     for (text, hook) in
         [("auto", Hook::Auto), ("fentry", Hook::Fentry), ("kprobe", Hook::Kprobe), ("tracepoint", Hook::Tracepoint)]
     {
@@ -136,6 +142,14 @@ fn an_error_says_where_what_and_what_is_allowed() {
             "rings.executions",
             "integer `65537`, expected a number of bytes, a power of two",
         ),
+        (
+            "metrics.listen = '0.0.0.0:1'",
+            1,
+            18,
+            "metrics.listen",
+            "others could reach \"0.0.0.0:1\"; allowed is a loopback",
+        ),
+        ("metrics.listen = 'localhost:1'", 1, 18, "metrics.listen", "\"localhost:1\" is none; allowed is"),
         ("rings.executions = 4096", 1, 20, "rings.executions", "from 65536 to 268435456"),
         ("rings.connections = -65536", 1, 21, "rings.connections", "integer `-65536`"),
         ("rings.connections = 536870912", 1, 21, "rings.connections", "integer `536870912`"),
@@ -245,6 +259,7 @@ fn a_reload_applies_the_rule_alone() {
         ("output.stdout = false", "output.stdout"),
         ("output.file = '/x'", "output.file"),
         ("output.journal = true", "output.journal"),
+        ("metrics.listen = '127.0.0.1:1'", "metrics.listen"),
     ] {
         assert_eq!(old.restart_needed(&read(text)), [key]);
         assert_eq!(read(text).restart_needed(&old), [key]);
@@ -266,7 +281,7 @@ fn any_config() -> impl Strategy<Value = Config> {
     let label = || proptest::option::of("[^\\pC]{1,20}");
     let rule = (1..=3_600_000_u64, proptest::collection::vec(any_network(), 0..=MAX_EXCLUDED));
     let rest = (hook(), proptest::option::of(hook()), label(), label(), label(), 16..=28_u32, 16..=28_u32);
-    let output = (any::<bool>(), label(), any::<bool>());
+    let output = (any::<bool>(), label(), any::<bool>(), any::<Option<u16>>());
     let all = (rule, rest, output);
     all.prop_map(|((millis, excluded), (connect, accept, id, name, btf, connections, executions), output)| Config {
         rule: Rule { span: Duration::from_millis(millis), excluded },
@@ -275,6 +290,7 @@ fn any_config() -> impl Strategy<Value = Config> {
         kernel: Kernel { btf: btf.map(|name| Path::new("/").join(name)) },
         rings: Rings { connections: 1 << connections, executions: 1 << executions },
         output: Output { stdout: output.0, file: output.1.map(|name| Path::new("/").join(name)), journal: output.2 },
+        metrics: Metrics { listen: output.3.map(|port| Listen::Tcp((std::net::Ipv4Addr::LOCALHOST, port).into())) },
     })
 }
 

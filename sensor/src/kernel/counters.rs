@@ -26,6 +26,13 @@ impl Counters {
         Ok(Self { memory, copies })
     }
 
+    /// Counters that nothing counts.
+    #[cfg(test)]
+    pub(crate) fn zero() -> Self {
+        let memory = MmapOptions::new().len(COUNTERS * size_of::<u64>()).map_anon().unwrap().into();
+        Self { memory, copies: 1 }
+    }
+
     /// The counters as they are now. Each is exact; together they belong to one moment only while the hooks are quiet.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -16,6 +16,7 @@ use sensor_common::record::Arm;
 use sensor_common::settings::{Names, PENDING_CAPACITY, Slot};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The object that `cargo xtask ebpf` has built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SENSOR_BPF_OBJECT"));
@@ -62,7 +63,7 @@ pub struct Loaded {
     /// Optional members that this kernel does not have.
     pub missing: Vec<&'static Field>,
     /// The counters.
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// The settings.
     pub settings: SettingsMap,
 }
@@ -74,7 +75,7 @@ pub struct Prepared {
     btf: AyaBtf,
     kernel: Kernel,
     missing: Vec<&'static Field>,
-    counters: Counters,
+    counters: Arc<Counters>,
     settings: SettingsMap,
 }
 
@@ -124,7 +125,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, LoadError> {
     let ebpf = loader.load(OBJECT).map_err(|error| refused(&error, LoadError::Object))?;
 
     let copies = usize::try_from(copies).unwrap_or(usize::MAX);
-    let counters = Counters::new(ebpf.map("COUNTS").ok_or(LoadError::Missing("map COUNTS"))?, copies)?;
+    let counters = Arc::new(Counters::new(ebpf.map("COUNTS").ok_or(LoadError::Missing("map COUNTS"))?, copies)?);
     let mut settings = SettingsMap::new(ebpf.map("SETTINGS").ok_or(LoadError::Missing("map SETTINGS"))?)?;
     settings.write(&options.slot);
 

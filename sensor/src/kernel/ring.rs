@@ -5,8 +5,10 @@
 
 use super::error::LoadError;
 use aya::maps::{Map, MapData, RingBuf};
+use memmap2::{MmapOptions, MmapRaw};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -14,6 +16,36 @@ use tokio::io::unix::AsyncFd;
 #[derive(Debug)]
 pub struct Ring {
     buffer: AsyncFd<Buffer>,
+}
+
+/// How full a ring buffer is, read from the positions that both sides keep in memory: no system call, in any thread.
+#[derive(Debug)]
+pub struct Fill {
+    consumer: MmapRaw,
+    producer: MmapRaw,
+    size: u64,
+}
+
+impl Fill {
+    /// Bytes of records, with their headers, that wait to be read.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        // In this order the difference is never negative.
+        let consumed = position(&self.consumer);
+        position(&self.producer).saturating_sub(consumed).min(self.size)
+    }
+
+    /// Bytes in all.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+fn position(page: &MmapRaw) -> u64 {
+    // SAFETY: a whole page is mapped for as long as `page` lives; the position is the aligned word at its beginning, which the
+    // other side writes as a whole.
+    unsafe { &*page.as_ptr().cast::<AtomicU64>() }.load(Ordering::Acquire)
 }
 
 struct Buffer(RingBuf<MapData>);
@@ -42,6 +74,20 @@ impl Ring {
         let buffer = unsafe { AsyncFd::register_with_interest(Buffer(buffer), Interest::READABLE) }
             .map_err(|error| LoadError::MapMemory { name, source: io::Error::from(error) })?;
         Ok(Self { buffer })
+    }
+
+    /// How full it is; `size` is that of the map, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// When its positions cannot be mapped: the consumer's is in the first page and the producer's in the second.
+    pub fn fill(&self, size: u32) -> io::Result<Fill> {
+        let page = rustix::param::page_size();
+        let position = |number: usize| {
+            let mut options = MmapOptions::new();
+            options.len(page).offset((number * page) as u64).map_raw_read_only(self.buffer.as_raw_fd())
+        };
+        Ok(Fill { consumer: position(0)?, producer: position(1)?, size: size.into() })
     }
 
     /// Waits until there is something to read, and clears the sign of it: drain afterwards.

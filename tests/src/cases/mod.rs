@@ -9,6 +9,7 @@ mod connect;
 mod identity;
 mod life;
 mod load;
+mod metrics;
 mod missed;
 mod name;
 mod output;
@@ -89,4 +90,5 @@ pub(crate) const TABLE: &[&[Case]] = &[
     missed::CASES,
     life::CASES,
     output::CASES,
+    metrics::CASES,
 ];

@@ -1,5 +1,6 @@
 //! From nothing to a sensor that is attached and ready.
 
+use super::metrics::Metrics;
 use super::{Format, Options, parameters};
 use crate::alert::text;
 use crate::config::{Config, Hook, Output};
@@ -53,6 +54,7 @@ pub(super) struct Started {
     pub(super) signals: Signals,
     pub(super) pipeline: Pipeline,
     pub(super) heartbeat: Option<Heartbeat>,
+    pub(super) metrics: Option<Metrics>,
 }
 
 /// Opens the outputs, attaches, looks once at what is running, and says that it is ready. Within a tokio runtime.
@@ -101,11 +103,16 @@ pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
         heartbeat.beat(clock::now().0);
     }
 
+    let metrics = match &config.metrics.listen {
+        Some(listen) => Some(Metrics::serve(listen, config, &loaded, (&connections, &executions), &pipeline)?),
+        None => None,
+    };
+
     let [exec, connect, accept] = ["exec", "connect", "accept"].map(|fact| chosen(&loaded.choices, fact));
     tracing::info!(exec, connect, accept, "sensor ready");
     let status = format!("exec={exec} connect={connect} accept={accept}");
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
-    Ok(Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat })
+    Ok(Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat, metrics })
 }
 
 fn outputs(options: &Options, config: &Output) -> Result<Outputs> {
@@ -191,7 +198,7 @@ fn degraded(choices: &[Choice]) -> Vec<&'static str> {
     choices.iter().map(own).filter(|reason| !reason.is_empty()).chain(preempted.then_some(PREEMPTED)).collect()
 }
 
-fn chosen(choices: &[Choice], fact: &str) -> String {
+pub(super) fn chosen(choices: &[Choice], fact: &str) -> String {
     let choice = choices.iter().find(|choice| choice.fact.to_string() == fact);
     choice.and_then(|choice| choice.candidate).map_or("off".to_owned(), |candidate| candidate.mechanism.to_string())
 }

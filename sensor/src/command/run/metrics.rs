@@ -1,0 +1,52 @@
+//! What `sensor run` gives to those who ask for its numbers.
+
+use super::start::chosen;
+use crate::config::{Config, Listen};
+use crate::kernel::load::Loaded;
+use crate::kernel::ring::Ring;
+use crate::metrics::{Board, Server, Source, UserSide};
+use crate::pipeline::Pipeline;
+use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// The numbers that others may ask for, until it is dropped.
+pub(super) struct Metrics {
+    board: Board,
+    _server: Server,
+}
+
+impl Metrics {
+    /// Serves them. `rings` are those of connections and of executions.
+    pub(super) fn serve(
+        listen: &Listen,
+        config: &Config,
+        loaded: &Loaded,
+        rings: (&Ring, &Ring),
+        pipeline: &Pipeline,
+    ) -> Result<Self> {
+        let fill = |ring: &Ring, size| ring.fill(size).context("the positions of a ring buffer cannot be mapped");
+        let rings = vec![
+            ("connections", fill(rings.0, config.rings.connections)?),
+            ("executions", fill(rings.1, config.rings.executions)?),
+        ];
+        let hooks = ["exec", "connect", "accept"].map(|fact| (fact.to_owned(), chosen(&loaded.choices, fact)));
+        let board = Arc::new(Mutex::new(user_side(pipeline, &BTreeMap::new())));
+        let counters = Arc::clone(&loaded.counters);
+        let source = Source { counters, rings, hooks: hooks.into(), board: Arc::clone(&board) };
+        let server = Server::start(listen, source)?;
+        tracing::info!("metrics are served on {listen}");
+        Ok(Self { board, _server: server })
+    }
+
+    /// Leaves the user side's numbers for those who ask. `missed` are runs that the kernel skipped, by hook.
+    pub(super) fn publish(&self, pipeline: &Pipeline, missed: &BTreeMap<String, u64>) {
+        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = user_side(pipeline, missed);
+    }
+}
+
+fn user_side(pipeline: &Pipeline, missed: &BTreeMap<String, u64>) -> UserSide {
+    let (evicted, outputs) = (pipeline.evicted(), pipeline.outputs().stats());
+    UserSide { polled: Instant::now(), stats: pipeline.stats(), evicted, outputs, missed: missed.clone() }
+}

@@ -1,0 +1,179 @@
+//! The sensor's numbers for Prometheus, in the OpenMetrics text format, and whether it is well.
+//!
+//! The kernel side's counters and the fill of its buffers are read from shared memory at each scrape, so that they stay readable
+//! whatever the user side is stuck in; the user side's numbers are those that it published last.
+
+mod server;
+
+pub use server::{Server, Unusable};
+
+use crate::kernel::counters::Counters;
+use crate::kernel::ring::Fill;
+use crate::output::queue;
+use crate::pipeline::{LATENCY_BOUNDS, Stats};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+use sensor_common::counter::{Counter, Fate};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long the user side may be silent before it counts as stuck: it wakes every five seconds by itself.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// What the user side says of itself.
+#[derive(Clone, Debug)]
+pub struct UserSide {
+    /// When the buffers were last read.
+    pub polled: Instant,
+    /// What was made of the records.
+    pub stats: Stats,
+    /// Connections that were forgotten because too many processes had some.
+    pub evicted: u64,
+    /// The outputs, by name.
+    pub outputs: Vec<(&'static str, queue::Stats)>,
+    /// Runs of programs that the kernel skipped, by hook.
+    pub missed: BTreeMap<String, u64>,
+}
+
+/// Where the user side leaves what it says.
+pub type Board = Arc<Mutex<UserSide>>;
+
+/// Everything that is exported.
+#[derive(Debug)]
+pub struct Source {
+    /// The kernel side's counters.
+    pub counters: Arc<Counters>,
+    /// The buffers between both sides, by name.
+    pub rings: Vec<(&'static str, Fill)>,
+    /// Which kind of hook sees each fact.
+    pub hooks: Vec<(String, String)>,
+    /// What the user side last said.
+    pub board: Board,
+}
+
+impl Source {
+    fn user_side(&self) -> UserSide {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is wrong, if anything is.
+    fn unwell(&self) -> Option<String> {
+        let silent = self.user_side().polled.elapsed();
+        (silent > SILENCE).then(|| format!("the buffers have not been read for {} s", silent.as_secs()))
+    }
+}
+
+/// Writes families of metrics.
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        values.into_iter().try_for_each(|(labels, value)| {
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+        })
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut counter = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        counter.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        values: impl IntoIterator<Item = (L, i64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        values.into_iter().try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
+    }
+}
+
+impl Collector for Source {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = Families(encoder);
+        let user = self.user_side();
+        let Stats { connections, duplicates, executions, alerts, undecodable, latency, latency_ns, .. } = user.stats;
+
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        families.gauges("build_info", "The sensor's version", None, [(version, 1)])?;
+        let hooks = self.hooks.iter().map(|(fact, hook)| ([("fact", fact.as_str()), ("hook", hook.as_str())], 1));
+        families.gauges("hook_info", "Kind of hook by which each fact is seen", None, hooks)?;
+
+        let snapshot = self.counters.snapshot();
+        let of = |wanted: fn(Fate) -> bool| {
+            let counters = Counter::ALL.into_iter().filter(move |counter| wanted(counter.fate()));
+            counters.map(|counter| (counter, snapshot.get(counter)))
+        };
+        let seen = of(|fate| fate == Fate::Seen).map(|(counter, value)| ([("hook", counter.hook())], value));
+        families.counters("kernel_events_seen", "Events that a hook has looked at", seen)?;
+        let settled = of(|fate| !matches!(fate, Fate::Seen | Fate::Note)).map(|(counter, value)| {
+            ([("hook", counter.hook()), ("fate", word(counter.fate())), ("cause", counter.cause())], value)
+        });
+        families.counters("kernel_events", "What became of the events that a hook has looked at", settled)?;
+        let missed = user.missed.iter().map(|(hook, runs)| ([("hook", hook.as_str())], *runs));
+        families.counters("kernel_runs_skipped", "Runs of a hook's programs that the kernel skipped", missed)?;
+
+        let used = self.rings.iter().map(|(name, fill)| ([("ring", *name)], gauge(fill.used())));
+        families.gauges("ring_used", "Bytes that wait to be read", Some(&Unit::Bytes), used)?;
+        let size = self.rings.iter().map(|(name, fill)| ([("ring", *name)], gauge(fill.size())));
+        families.gauges("ring_size", "Size of the buffer", Some(&Unit::Bytes), size)?;
+
+        let records = [
+            ("connection", connections),
+            ("duplicate", duplicates),
+            ("execution", executions),
+            ("undecodable", undecodable),
+        ];
+        let records = records.map(|(kind, value)| ([("kind", kind)], value));
+        families.counters("records", "Records read from the buffers", records)?;
+        families.counter("alerts", "Alerts", alerts)?;
+        families.counter("processes_forgotten", "Processes forgotten for lack of room", user.evicted)?;
+
+        let documents = user.outputs.iter().flat_map(|(name, stats)| {
+            let results = [("delivered", stats.delivered), ("dropped", stats.dropped)];
+            results.map(|(result, value)| ([("output", *name), ("result", result)], value))
+        });
+        families.counters("output_documents", "Documents by what became of them", documents)?;
+        let waiting = user.outputs.iter().map(|(name, stats)| {
+            let settled = stats.delivered + stats.dropped;
+            ([("output", *name)], gauge(stats.queued.saturating_sub(settled)))
+        });
+        families.gauges("output_waiting_documents", "Documents that wait in an output's queue", None, waiting)?;
+
+        let help = "Time from the execution of a shell to its alert being handed to the outputs";
+        let mut histogram =
+            families.0.encode_descriptor("alert_latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        let bounds = LATENCY_BOUNDS.iter().map(|bound| bound.as_secs_f64()).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(latency).collect();
+        let sum = Duration::from_nanos(latency_ns).as_secs_f64();
+        histogram.encode_histogram::<NoLabelSet>(sum, latency.iter().sum(), &buckets, None)
+    }
+}
+
+/// A fate as a label.
+fn word(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Seen => "seen",
+        Fate::Filtered => "filtered",
+        Fate::Unarmed => "unarmed",
+        Fate::Sent => "sent",
+        Fate::Lost => "lost",
+        Fate::Note => "note",
+    }
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

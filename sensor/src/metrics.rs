@@ -155,7 +155,7 @@ impl Collector for Source {
         let help = "Time from the execution of a shell to its alert being handed to the outputs";
         let mut histogram =
             families.0.encode_descriptor("alert_latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        let bounds = LATENCY_BOUNDS.iter().map(|bound| bound.as_secs_f64()).chain([f64::INFINITY]);
+        let bounds = LATENCY_BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(latency).collect();
         let sum = Duration::from_nanos(latency_ns).as_secs_f64();
         histogram.encode_histogram::<NoLabelSet>(sum, latency.iter().sum(), &buckets, None)

@@ -41,7 +41,7 @@ enum Step {
     Fuzz,
     /// The end-to-end tests, as root
     Live,
-    /// The end-to-end tests in virtual machines, on the kernels that `cargo xtask vm` takes
+    /// The end-to-end tests in virtual machines: on the kernels that `cargo xtask vm` takes, and on a distribution
     Vm,
 }
 

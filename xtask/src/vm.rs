@@ -19,7 +19,7 @@ mod mirror;
 mod programs;
 mod protocol;
 mod series;
-mod tests;
+mod suite;
 mod transcript;
 mod verdict;
 
@@ -35,7 +35,7 @@ use mirror::NoArchive;
 use series::Wanted;
 use std::path::Path;
 use std::process::ExitCode;
-use tests::Tests;
+use suite::Tests;
 
 /// Which kernels, and what to do there.
 #[derive(Args)]

@@ -6,7 +6,7 @@ use super::guests::Guests;
 use super::kernels::Kernel;
 use super::machine::Limits;
 use super::protocol::{Fault, Plan};
-use super::tests::Tests;
+use super::suite::Tests;
 use super::verdict::{Case, Verdict};
 use crate::tally::Tally;
 use anyhow::{Context, Result};

@@ -7,7 +7,7 @@ use super::kernels::Kernel;
 use super::machine::{Accelerator, Guest, Limits, Processor, Ran};
 use super::programs::Programs;
 use super::protocol::{PLAN, Plan};
-use super::tests::Tests;
+use super::suite::Tests;
 use super::transcript::Transcript;
 use super::verdict::{Case, Verdict, fixture};
 use crate::tally::Tally;

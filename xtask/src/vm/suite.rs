@@ -46,7 +46,7 @@ impl Tests {
 }
 
 #[cfg(test)]
-mod unit {
+mod tests {
     use super::super::expected::tests::of;
     use super::*;
 

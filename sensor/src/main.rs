@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use sensor::command::exit::Exit;
-use sensor::command::{alive, check, explain, replay, run};
+use sensor::command::{alive, check, doctor, explain, replay, run, selftest};
 use sensor::config::Config;
 use sensor::detect::rule::Parameters;
 use sensor::logging::{self, LogFormat, LogLevel};
@@ -39,6 +39,10 @@ enum Command {
     Check,
     /// Say whether the running sensor is at work, for probes.
     Alive(alive::Options),
+    /// Try everything that the sensor needs of this host, and say what is missing.
+    Doctor(doctor::Options),
+    /// Make a harmless reverse shell and show the alert about it.
+    Selftest(selftest::Options),
     /// Print the version.
     Version,
 }
@@ -53,6 +57,8 @@ fn main() -> ExitCode {
         Command::Explain(options) => with_rule(config, |parameters| explain::run(options, parameters)),
         Command::Check => check::run(config, &mut io::stdout().lock(), &mut io::stderr().lock()),
         Command::Alive(options) => alive::run(options),
+        Command::Doctor(options) => doctor::run(options, config, &mut io::stdout().lock()),
+        Command::Selftest(options) => selftest::run(options, config, &mut io::stdout().lock()),
         Command::Version => version(),
     }
     .into()

@@ -153,12 +153,17 @@ fn shown(value: &Value) -> Option<String> {
 /// A text with what is not printable spelled out, cut to [`LONGEST`] characters.
 #[must_use]
 pub fn visible(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => printable(text.get(..end).unwrap_or(text)) + "\u{2026}",
+        None => printable(text),
+    }
+}
+
+/// A text with what is not printable spelled out.
+#[must_use]
+pub fn printable(text: &str) -> String {
     let mut shown = String::new();
-    for (place, character) in text.chars().enumerate() {
-        if place == LONGEST {
-            shown.push('\u{2026}');
-            break;
-        }
+    for character in text.chars() {
         if character.is_control() || is_invisible(character) {
             shown.extend(character.escape_unicode());
         } else {

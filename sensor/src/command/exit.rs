@@ -1,6 +1,7 @@
 //! The exit status of the commands.
 
 use crate::kernel::error::LoadError;
+use serde::{Serialize, Serializer};
 use std::process::ExitCode;
 
 /// How a command ended.
@@ -24,6 +25,12 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+impl Serialize for Exit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(*self as u8)
     }
 }
 

@@ -2,7 +2,9 @@
 
 pub mod alive;
 pub mod check;
+pub mod doctor;
 pub mod exit;
 pub mod explain;
 pub mod replay;
 pub mod run;
+pub mod selftest;

@@ -22,7 +22,7 @@ pub(super) fn config(config: &Config) -> String {
     section(
         &mut text,
         "hooks",
-        &[("connect", Ok(quoted(hook(*connect)))), ("accept", Ok(quoted(accept.map_or("off", hook))))],
+        &[("connect", Ok(quoted(connect.name()))), ("accept", Ok(quoted(accept.map_or("off", Hook::name))))],
     );
     let id = id.as_deref().map(quoted).ok_or("the machine id");
     let name = name.as_deref().map(quoted).ok_or("the host name");
@@ -72,13 +72,4 @@ fn quoted(text: &str) -> String {
 fn duration(span: Duration) -> String {
     let millis = span.as_millis();
     if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
-}
-
-fn hook(hook: Hook) -> &'static str {
-    match hook {
-        Hook::Auto => "auto",
-        Hook::Fentry => "fentry",
-        Hook::Kprobe => "kprobe",
-        Hook::Tracepoint => "tracepoint",
-    }
 }

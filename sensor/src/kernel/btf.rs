@@ -106,14 +106,13 @@ impl Btf {
     /// # Errors
     /// The file cannot be read, or is no type information of a supported kernel.
     pub fn read(path: &Path) -> Result<Self, BtfError> {
-        let error = |source| BtfError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(error)?;
-        let length = usize::try_from(file.metadata().map_err(error)?.len()).unwrap_or(usize::MAX);
+        let file = File::open(path).map_err(BtfError::Read)?;
+        let length = usize::try_from(file.metadata().map_err(BtfError::Read)?.len()).unwrap_or(usize::MAX);
         // One byte more than the file says, so that its end is seen without growing.
         let mut data = Vec::with_capacity(length.min(MAX_BYTES) + 1);
-        file.take(MAX_BYTES as u64 + 1).read_to_end(&mut data).map_err(error)?;
+        file.take(MAX_BYTES as u64 + 1).read_to_end(&mut data).map_err(BtfError::Read)?;
         if data.len() > MAX_BYTES {
-            return Err(BtfError::TooLarge { path: path.to_owned() });
+            return Err(BtfError::TooLarge);
         }
         Self::parse(data)
     }

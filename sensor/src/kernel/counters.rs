@@ -55,7 +55,7 @@ impl Counters {
 pub(super) fn map_array(map: &Map, name: &'static str, len: usize) -> Result<MmapRaw, LoadError> {
     let Map::Array(data) = map else { return Err(LoadError::MapKind { name }) };
     let descriptor = data.fd().as_fd().as_raw_fd();
-    MmapOptions::new().len(len).map_raw(descriptor).map_err(|source| LoadError::MapMemory { name, source })
+    MmapOptions::new().len(len).map_raw(descriptor).map_err(|reason| LoadError::MapMemory { name, reason })
 }
 
 /// The values of all counters.

@@ -14,12 +14,12 @@ pub enum LoadError {
     #[error("not permitted to load eBPF programs: {0}; run as root, or with CAP_BPF and CAP_PERFMON")]
     NotPermitted(String),
     /// No type information.
-    #[error("the kernel's type information {} cannot be used: {source}; the sensor needs a kernel built with CONFIG_DEBUG_INFO_BTF", path.display())]
+    #[error("the kernel's type information {} cannot be used: {reason}; the sensor needs a kernel built with CONFIG_DEBUG_INFO_BTF", path.display())]
     Btf {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: BtfError,
+        reason: BtfError,
     },
     /// aya cannot use the type information.
     #[error("the kernel's type information cannot be used: {0}")]
@@ -40,12 +40,12 @@ pub enum LoadError {
         name: &'static str,
     },
     /// A map cannot be used from user space.
-    #[error("the map {name} cannot be used: {source}")]
+    #[error("the map {name} cannot be used: {reason}")]
     MapMemory {
         /// Name of the map.
         name: &'static str,
         /// The kernel's reason.
-        source: io::Error,
+        reason: io::Error,
     },
     /// No candidate for a fact.
     #[error("this kernel has no usable hook for {fact}: {}", reasons(refusals))]
@@ -67,6 +67,8 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         let part = error.to_string();
+        // A program may be refused before the verifier has looked at it.
+        let part = part.trim_end().trim_end_matches(". Verifier output:");
         let mut lines = part.lines().filter(|line| !line.trim().is_empty() && !is_summary(line));
         for part in lines.next().into_iter().chain(lines.next_back()) {
             if !text.contains(part) {

@@ -162,6 +162,12 @@ impl Prepared {
         rings(&mut self.ebpf)
     }
 
+    /// The counters.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     /// Detaches and unloads all programs; they can be tried out again.
     pub fn detach(&mut self) {
         detach(&mut self.ebpf);
@@ -185,7 +191,7 @@ type Parameters = Vec<(&'static str, usize)>;
 
 /// What is asked of the kernel's type information: the offsets, and how many parameters the hooked functions have.
 fn inspect(path: &Path) -> Result<(Resolved, Parameters), LoadError> {
-    let btf = Btf::read(path).map_err(|source| LoadError::Btf { path: path.to_owned(), source })?;
+    let btf = Btf::read(path).map_err(|reason| LoadError::Btf { path: path.to_owned(), reason })?;
     let resolved = layout::resolve(&btf)?;
     let attachments = [Fact::Connect, Fact::Accept, Fact::Exec].into_iter().flat_map(candidates);
     let functions =
@@ -224,7 +230,7 @@ impl Loaded {
     /// When a map is not what the object declares, or takes no entry.
     pub fn remember(&mut self, arms: &[Arm]) -> Result<(), LoadError> {
         let Some(newest) = arms.iter().map(|arm| arm.boot_ns).max() else { return Ok(()) };
-        let failed = |name| move |error: MapError| LoadError::MapMemory { name, source: io::Error::other(error) };
+        let failed = |name| move |error: MapError| LoadError::MapMemory { name, reason: io::Error::other(error) };
         let map = self.ebpf.map_mut("PENDING").ok_or(LoadError::Missing("map PENDING"))?;
         let mut pending = HashMap::<_, u32, [u8; size_of::<Arm>()]>::try_from(map).map_err(failed("PENDING"))?;
         for arm in arms {
@@ -253,7 +259,7 @@ impl Loaded {
 
 /// How many CPUs the kernel may ever use.
 fn possible_cpus() -> Result<u32, LoadError> {
-    let unknown = |(path, source): (&'static str, io::Error)| LoadError::MapMemory { name: path, source };
+    let unknown = |(path, reason): (&'static str, io::Error)| LoadError::MapMemory { name: path, reason };
     let cpus = aya::util::nr_cpus().map_err(unknown)?;
     Ok(u32::try_from(cpus).unwrap_or(u32::MAX))
 }

@@ -32,7 +32,7 @@ impl KernelLog {
         let logger = EbpfLogger::init_with_logger(ebpf, Forward).map_err(|_| LoadError::Missing("map AYA_LOGS"))?;
         // SAFETY: the descriptor belongs to the logger, which stays inside the AsyncFd until both are dropped.
         let logger = unsafe { AsyncFd::register_with_interest(Logger(logger), Interest::READABLE) }
-            .map_err(|error| LoadError::MapMemory { name: "AYA_LOGS", source: io::Error::from(error) })?;
+            .map_err(|error| LoadError::MapMemory { name: "AYA_LOGS", reason: io::Error::from(error) })?;
         Ok(Self { logger })
     }
 

@@ -72,7 +72,7 @@ impl Ring {
         let buffer = RingBuf::try_from(map).map_err(|_| LoadError::MapKind { name })?;
         // SAFETY: the descriptor belongs to the buffer, which stays inside the AsyncFd until both are dropped.
         let buffer = unsafe { AsyncFd::register_with_interest(Buffer(buffer), Interest::READABLE) }
-            .map_err(|error| LoadError::MapMemory { name, source: io::Error::from(error) })?;
+            .map_err(|error| LoadError::MapMemory { name, reason: io::Error::from(error) })?;
         Ok(Self { buffer })
     }
 

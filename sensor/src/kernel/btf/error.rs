@@ -2,25 +2,16 @@
 
 use super::MAX_BYTES;
 use std::io;
-use std::path::PathBuf;
 
 /// Why type information could not be read, or does not answer a question.
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
     /// The file cannot be read.
-    #[error("cannot read the type information in {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error("it cannot be read: {0}")]
+    Read(io::Error),
     /// The file is longer than anything a kernel has.
-    #[error("{} is no kernel's type information: longer than {MAX_BYTES} bytes", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("it is longer than {MAX_BYTES} bytes")]
+    TooLarge,
     /// Not BTF at all.
     #[error("this is no BTF: it does not begin with its magic number")]
     NotBtf,

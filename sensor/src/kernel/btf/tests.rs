@@ -162,11 +162,11 @@ fn what_is_no_btf_is_refused() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named() {
+fn a_file_that_cannot_be_read_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let absent = directory.path().join("absent");
-    assert!(Btf::read(&absent).unwrap_err().to_string().contains(&*absent.to_string_lossy()));
-    assert!(matches!(Btf::read(directory.path()), Err(BtfError::Read { .. })));
+    assert!(Btf::read(&absent).unwrap_err().to_string().contains("No such file"));
+    assert!(matches!(Btf::read(directory.path()), Err(BtfError::Read(_))));
     let present = directory.path().join("present");
     std::fs::write(&present, shapes().bytes()).unwrap();
     assert_eq!(Btf::read(&present).unwrap().member("file.f_mode").unwrap().size, 4);
@@ -190,7 +190,7 @@ fn this_kernel_is_readable() {
 pub(crate) fn this_kernel(test: &str) -> Option<Btf> {
     match Btf::read(Path::new(KERNEL_BTF)) {
         Ok(btf) => Some(btf),
-        Err(BtfError::Read { source, .. }) => {
+        Err(BtfError::Read(source)) => {
             eprintln!("SKIPPED {test}: {KERNEL_BTF} cannot be read: {source}");
             None
         }

@@ -4,10 +4,11 @@ use crate::actor::step::Step;
 use crate::actor::{Message, Part, VARIABLE};
 use crate::wait::PATIENCE;
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
 use std::time::Duration;
 
 /// A process that is killed and reaped when the test no longer needs it.
@@ -28,6 +29,17 @@ impl Guard {
     /// Its status, if it has ended.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.0.try_wait()?)
+    }
+
+    /// Its piped standard output and standard error, once.
+    pub(crate) fn streams(&mut self) -> Result<(ChildStdout, ChildStderr)> {
+        self.0.stdout.take().zip(self.0.stderr.take()).context("its standard streams are no pipes, or taken")
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.pid())?).context("process number")?;
+        kill_process(pid, signal).with_context(|| format!("process {} is gone", self.pid()))
     }
 
     /// Waits for its end.

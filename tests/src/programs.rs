@@ -15,6 +15,20 @@ pub(crate) fn held_by(pid: u32) -> Result<BTreeSet<u32>> {
     Ok(held)
 }
 
+/// Numbers of the programs of all sensors on the host.
+pub(crate) fn loaded() -> Result<BTreeSet<u32>> {
+    const HOOKS: [&str; 4] = ["connect_", "accept_", "graft_", "exec_"];
+    let mut ours = BTreeSet::new();
+    for info in loaded_programs() {
+        // One that goes away while the list is read is no error.
+        let Ok(info) = info else { continue };
+        if info.name_as_str().is_some_and(|name| HOOKS.iter().any(|hook| name.starts_with(hook))) {
+            ours.insert(info.id());
+        }
+    }
+    Ok(ours)
+}
+
 /// Which of these programs are still loaded.
 pub(crate) fn still_loaded(programs: &BTreeSet<u32>) -> Result<Vec<String>> {
     let mut left = Vec::new();

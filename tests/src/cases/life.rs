@@ -4,6 +4,7 @@ use super::scene::{SHELL, closed, shell_after};
 use super::{Case, Tag, tagged};
 use crate::actor::step::{How, Outcome, Step, connect, connect_by, exec, report};
 use crate::expect::{Expect, field};
+use crate::finished::Finished;
 use crate::lab::Lab;
 use crate::programs::{held_by, runs, still_loaded};
 use crate::sensor::{Ended, Sensor, command};
@@ -187,25 +188,11 @@ fn forks() -> Result<u64> {
     Ok(line.trim().parse()?)
 }
 
-/// The exit status of a sensor that does not start, and what it says.
-fn run_to_end(command: &mut Command) -> Result<(Option<i32>, String)> {
-    crate::supervise::ends_with_parent(command, None);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-    let status = until("the sensor to give up", || Ok(child.try_wait()?));
-    if status.is_err() {
-        child.kill()?;
-    }
-    let output = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ok((status.with_context(|| said.clone())?.code(), said))
-}
-
 /// It ends with the documented status, and what it says names the cause.
 fn gives_up(command: &mut Command, code: i32, cause: &str) -> Result<()> {
-    let (ended, said) = run_to_end(command)?;
-    ensure!(ended == Some(code), "it ended with {ended:?}, {code} was expected: {said}");
-    ensure!(said.contains(cause), "it does not name {cause}: {said}");
-    ensure!(!said.contains("panicked"), "it panicked: {said}");
+    let ended = Finished::of(command.stdin(Stdio::null()))?;
+    ended.expect(code)?;
+    ensure!(ended.log.contains(cause), "it does not name {cause}: {}", ended.log);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod asleep;
 mod benign;
 mod border;
 mod connect;
+mod doctor;
 mod identity;
 mod life;
 mod load;
@@ -91,4 +92,5 @@ pub(crate) const TABLE: &[&[Case]] = &[
     life::CASES,
     output::CASES,
     metrics::CASES,
+    doctor::CASES,
 ];

@@ -1,6 +1,6 @@
 //! What a survey means: what keeps the sensor from working, what it works less well with, and what to do about it.
 
-use super::survey::{Candidate, Hook, Memory, State, Survey};
+use super::survey::{AUTO, Candidate, Hook, Memory, State, Survey};
 use crate::command::exit::Exit;
 use crate::kernel::hook::{ACCEPT_OFF, PREEMPTED};
 use serde::Serialize;
@@ -249,13 +249,15 @@ fn no_choice(hook: &Hook, survey: &Survey, findings: &mut Findings) {
     let reasons: Vec<String> =
         refused.map(|candidate| format!("{}: {}", candidate.mechanism, candidate.reason)).collect();
     let works = candidates.iter().any(|candidate| candidate.state == State::Works);
+    let more_privileges = hook.allowed().any(|candidate| candidate.not_permitted)
+        && !survey.privileges.capabilities.contains(&"CAP_SYS_ADMIN");
     let (what, advice) = if works {
-        (format!("{fact} by {configured}, as configured, is refused"), format!("[hooks] {fact} = \"auto\""))
+        (format!("{fact} by {configured}, as configured, is refused"), format!("[hooks] {fact} = \"{AUTO}\""))
+    } else if more_privileges {
+        (format!("no usable hook for {fact} with these privileges"), "add CAP_SYS_ADMIN".to_owned())
     } else {
-        (
-            format!("this kernel has no usable hook for {fact}"),
-            "use another kernel; docs/kernels.md lists tested ones".to_owned(),
-        )
+        let advice = "use another kernel; docs/kernels.md lists tested ones".to_owned();
+        (format!("this kernel has no usable hook for {fact}"), advice)
     };
     findings.fault(Exit::Unsupported, format!("{what}: {}", reasons.join("; ")), advice);
 }

@@ -200,6 +200,12 @@ fn a_fact_without_a_hook_is_a_fault() {
     finds(Level::Fault, Exit::Unsupported, what, "docs/kernels.md", |survey| {
         survey.hooks[2] = hook("accept", AUTO, &refused);
     });
+    finds(Level::Fault, Exit::Unsupported, "for accept with these privileges", "CAP_SYS_ADMIN", |survey| {
+        survey.privileges.capabilities = vec!["CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE", "CAP_PERFMON", "CAP_BPF"];
+        survey.privileges.perf_event_paranoid = Some(2);
+        let not_permitted = Candidate { not_permitted: true, ..candidate("tracepoint", State::Refused) };
+        survey.hooks[2] = hook("accept", AUTO, &[candidate("raw_tracepoint", State::Refused), not_permitted]);
+    });
     let forced = [candidate("tracepoint", State::Refused), candidate("kprobe", State::Works)];
     finds(Level::Fault, Exit::Unsupported, "accept by tracepoint, as configured", "accept = \"auto\"", |survey| {
         survey.hooks[2] = hook("accept", "tracepoint", &forced);

@@ -159,6 +159,11 @@ impl Running {
             if Instant::now() >= look {
                 look = Instant::now() + IDLE;
                 self.look();
+                // What is still in the buffers may be about any process.
+                if !more {
+                    let (boot, wall) = clock::now();
+                    self.pipeline.forget_expired(boot, wall);
+                }
             }
             if let Some(metrics) = &self.metrics {
                 metrics.publish(&self.pipeline, &self.missed);
@@ -166,10 +171,8 @@ impl Running {
         }
     }
 
-    /// Forgets what is over, and says what has been lost since the last look.
+    /// Says what has been lost since the last look.
     fn look(&mut self) {
-        let (boot, wall) = clock::now();
-        self.pipeline.forget_expired(boot, wall);
         self.missed = missed::runs(self.loaded.ebpf());
         let mut losses: Vec<(String, u64)> =
             self.missed.iter().map(|(hook, runs)| (format!("{hook}: runs skipped by the kernel"), *runs)).collect();

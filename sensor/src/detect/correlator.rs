@@ -1,7 +1,7 @@
 //! The correlator: events in, matches out, in the order in which the sensor learns of the events.
 //!
-//! It has no clock and does no I/O. What is too old to matter is recognised by the times of the events themselves, and
-//! the number of processes it remembers is bounded, whatever arrives.
+//! It has no clock and does no I/O. What is too old to matter is forgotten when it is told the time, and the number of
+//! processes it remembers is bounded, whatever arrives.
 
 use super::moment::{Key, Moment};
 use super::rule::{Parameters, Rule, Unsearched};
@@ -177,7 +177,6 @@ impl<P> Correlator<P> {
         P: Clone,
     {
         let Candidate { at, arm, connection, exec, assumed } = candidate;
-        self.forget_expired(&at);
         let outcome = match (exec, connection) {
             (Some(key), Some(_)) => Some(self.execute(&key, &at, payload.clone(), assumed)),
             (Some(key), None) => return self.execute(&key, &at, payload, assumed),
@@ -219,8 +218,10 @@ impl<P> Correlator<P> {
     }
 
     /// Forgets the processes of which nothing has been heard for so long that neither a connection nor a taken one of
-    /// theirs can matter to an event of now. Each is looked at once, when it is forgotten. Every event does that; calling it is
-    /// for times without any.
+    /// theirs can matter to an event of now. Each is looked at once, when it is forgotten.
+    ///
+    /// Call it when nothing is left to be pushed that happened before now: events of one process may be far behind those of
+    /// others that were pushed already.
     pub fn forget_expired(&mut self, now: &Moment) {
         let longest = self.parameters.span_ms().saturating_add(SLACK_MS);
         while self.processes.peek_lru().is_some_and(|(_, process)| process.last.millis_until(now) > longest) {

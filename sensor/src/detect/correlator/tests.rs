@@ -343,11 +343,23 @@ fn a_million_processes_do_not_take_the_memory_of_a_million() {
 fn what_can_no_longer_matter_is_forgotten() {
     let mut run = started();
     for place in 0..1000 {
-        run.push(&connection("c", &place.to_string(), place * 100));
+        let document = connection("c", &place.to_string(), place * 100);
+        run.push(&document);
+        run.correlator.forget_expired(&Moment::of(&Facts::from_value(&document).unwrap()));
     }
     let stats = run.correlator.stats();
     assert_eq!((stats.evicted, stats.processes + usize::try_from(stats.expired).unwrap()), (0, 1000));
     assert!(stats.processes <= 151, "15 s at 10 a second: {stats:?}");
+}
+
+#[test]
+fn events_far_behind_those_of_other_processes_still_match() {
+    let mut run = started();
+    run.push(&connection("c", "p", 1000));
+    for place in 0..100 {
+        run.push(&connection("other", &place.to_string(), 1000 + place * 1000));
+    }
+    assert_eq!(run.push(&exec("e", "p", 1500)), "c+e 500ms");
 }
 
 #[test]

@@ -6,15 +6,16 @@
 //!
 //! Where neither fentry nor kprobes exist: `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`,
 //! a tracepoint since 4.16. It goes to SYN_SENT in the same task before the local port is chosen, so the port is completed
-//! at the execution; an attempt that then finds no free port counts too.
+//! at the execution; an attempt that then finds no free port counts too. From 7.0 its programs can be preempted, and the kernel then
+//! skips the next attempt on that CPU; as a classic tracepoint, at a higher cost for each change of a state, they run to their end.
 
 use crate::arm::{Hook, connection, is_named};
 use crate::emit::count;
 use crate::kernel::{Kptr, Probed};
 use crate::kprobe::first_argument;
 use aya_ebpf::EbpfContext;
-use aya_ebpf::macros::{btf_tracepoint, fexit, kprobe};
-use aya_ebpf::programs::{BtfTracePointContext, FExitContext, ProbeContext};
+use aya_ebpf::macros::{btf_tracepoint, fexit, kprobe, tracepoint};
+use aya_ebpf::programs::{BtfTracePointContext, FExitContext, ProbeContext, TracePointContext};
 use sensor_common::counter::Counter;
 use sensor_common::record::{ATTEMPTED, WITNESS_CONNECT};
 
@@ -56,6 +57,26 @@ fn connect_state(ctx: BtfTracePointContext) -> i32 {
     let new_state: i32 = ctx.arg(2);
     if new_state == TCP_SYN_SENT {
         attempted(&ctx, ctx.arg(0));
+    }
+    0
+}
+
+/// Where the record of the classic tracepoint holds the socket's address and the new state: behind 8 bytes common to all, and behind
+/// the old state.
+const SOCKET: usize = 8;
+const NEW_STATE: usize = 20;
+
+#[tracepoint]
+fn connect_trace(ctx: TracePointContext) -> u32 {
+    // SAFETY: the helper takes any source address.
+    let (new_state, sock) = unsafe { (ctx.read_at::<i32>(NEW_STATE), ctx.read_at::<u64>(SOCKET)) };
+    match (new_state, sock) {
+        (Ok(TCP_SYN_SENT), Ok(sock)) => attempted(&ctx, sock as *const u8),
+        (Ok(_), Ok(_)) => {}
+        _ => {
+            count(Counter::ConnectSeen);
+            count(CONNECT.read);
+        }
     }
     0
 }

@@ -114,6 +114,13 @@ impl Sensor {
         }
     }
 
+    /// Whether a line of its log contains a text.
+    pub(crate) fn said(&self, text: &str) -> Result<bool> {
+        let mut log = lock(&self.log);
+        log.read()?;
+        Ok(log.raw().iter().any(|line| line.contains(text)))
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.pid)?).context("process number")?;

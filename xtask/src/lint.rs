@@ -9,13 +9,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// The programs, by the names under which the user side asks for them.
-pub(crate) const PROGRAMS: [&str; 11] = [
+pub(crate) const PROGRAMS: [&str; 12] = [
     "accept_exit",
     "accept_fexit_2",
     "accept_fexit_4",
     "connect_fexit",
     "connect_kprobe",
     "connect_state",
+    "connect_trace",
     "exec_btf",
     "exec_raw",
     "exec_trace",

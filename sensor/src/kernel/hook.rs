@@ -153,6 +153,12 @@ const CONNECT: &[Candidate] = &[
         preempted: Preempted::Since7,
         degraded: "",
     },
+    Candidate {
+        mechanism: Mechanism::Tracepoint,
+        attachments: &[at("connect_trace", Place::Tracepoint("sock", "inet_sock_set_state"))],
+        preempted: Preempted::Never,
+        degraded: "",
+    },
 ];
 
 const ACCEPT: &[Candidate] = &[
@@ -261,5 +267,12 @@ mod tests {
         assert_eq!(first(Fact::Accept, "6.12.1", "#1 SMP PREEMPT_RT", ""), Mechanism::Kprobe);
         assert_eq!(first(Fact::Exec, "6.12.1", "#1 SMP PREEMPT", ""), Mechanism::Tracepoint);
         assert_eq!(first(Fact::Exec, "7.0.0", "#1 SMP PREEMPT_DYNAMIC", ""), Mechanism::PerfTracepoint);
+        let tracepoint = |release| {
+            let kernel = Kernel::new(release, "#1 SMP PREEMPT_DYNAMIC", "");
+            let candidates = ordered(Fact::Connect, kernel);
+            let first = candidates.iter().find(|candidate| candidate.mechanism == Mechanism::Tracepoint);
+            first.unwrap().attachments[0].program
+        };
+        assert_eq!((tracepoint("6.12.1"), tracepoint("7.0.0")), ("connect_state", "connect_trace"));
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Tests {
 impl Tests {
     /// Those that need nothing but the kernel, with each hook.
     pub(crate) fn core() -> Self {
-        let arguments = &["--jobs", "6", "not:userland", "not:storm"];
+        let arguments = &["--jobs", "3", "not:userland", "not:storm"];
         Self { name: "core", memory_mib: 768, disk: None, each_hook: true, arguments }
     }
 

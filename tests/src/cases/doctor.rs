@@ -127,12 +127,17 @@ fn disturbs_nobody(lab: &Lab) -> Result<()> {
 }
 
 fn killed(lab: &Lab) -> Result<()> {
-    let mut doctor = Guard::spawn(doctor(lab, lab.hooks(), &[])?.stdout(Stdio::null()).stderr(Stdio::null()))?;
-    let programs = until("the doctor to attach something", || {
-        ensure!(doctor.ended()?.is_none(), "it has ended before");
-        // Descriptors come and go while they are looked at.
-        let programs = held_by(doctor.pid()).unwrap_or_default();
-        Ok((!programs.is_empty()).then_some(programs))
+    let (mut doctor, programs) = until("a doctor to be caught while something is attached", || {
+        let mut command = doctor(lab, lab.hooks(), &[])?;
+        let mut doctor = Guard::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
+        while doctor.ended()?.is_none() {
+            // Descriptors come and go while they are looked at.
+            let programs = held_by(doctor.pid()).unwrap_or_default();
+            if !programs.is_empty() {
+                return Ok(Some((doctor, programs)));
+            }
+        }
+        Ok(None)
     })?;
     doctor.signal(Signal::KILL)?;
     doctor.wait()?;

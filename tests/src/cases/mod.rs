@@ -16,6 +16,7 @@ mod name;
 mod output;
 mod parent;
 mod scene;
+mod selftest;
 mod shells;
 mod span;
 
@@ -93,4 +94,5 @@ pub(crate) const TABLE: &[&[Case]] = &[
     output::CASES,
     metrics::CASES,
     doctor::CASES,
+    selftest::CASES,
 ];

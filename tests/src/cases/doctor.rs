@@ -12,7 +12,7 @@ use crate::player::Guard;
 use crate::programs::{held_by, loaded, still_loaded};
 use crate::skip::skip;
 use crate::wait::until;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, mount_remount};
 use rustix::process::Signal;
@@ -93,13 +93,14 @@ fn agrees(lab: &Lab) -> Result<()> {
                 finds(&report, "note", mechanism)?;
             }
         }
-        let chosen = candidates.iter().find(|candidate| candidate["mechanism"] == hook["chosen"]);
-        ensure!(chosen.is_some_and(|chosen| chosen["state"] == "works"), "the chosen one does not work: {hook}");
+        let chosen: Vec<&Value> = candidates.iter().filter(|candidate| candidate["chosen"] == true).collect();
+        let [chosen] = *chosen else { bail!("not one of them is chosen: {hook}") };
+        ensure!(chosen["state"] == "works" && chosen["mechanism"] == hook["chosen"], "a strange choice: {hook}");
         match hook["fact"].as_str() {
             Some("connect") => ensure!(hook["chosen"] == *sensor.hooks().connect, "{:?}: {hook}", sensor.hooks()),
             Some("accept") => ensure!(hook["chosen"] == *sensor.hooks().accept, "{:?}: {hook}", sensor.hooks()),
             Some("exec") => {}
-            _ => ensure!(false, "no such fact: {hook}"),
+            _ => bail!("no such fact: {hook}"),
         }
     }
     sensor.stop_cleanly().map(drop)

@@ -214,8 +214,8 @@ fn facts(hook: &Hook, survey: &Survey, findings: &mut Findings) {
     let Candidate { mechanism, state, reason, degraded, .. } = choice;
     match state {
         State::Blind | State::Wrong => {
-            let works = hook.candidates.iter().find(|other| other.state == State::Works);
-            let advice = match works.filter(|_| fact != "exec") {
+            let works = |other: &&Candidate| other.state == State::Works && other.mechanism != *mechanism;
+            let advice = match hook.candidates.iter().find(works).filter(|_| fact != "exec") {
                 Some(other) => format!("[hooks] {fact} = \"{}\", which has seen the canary", other.mechanism),
                 None => "another kernel; please report it".to_owned(),
             };

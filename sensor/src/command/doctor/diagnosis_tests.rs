@@ -8,6 +8,7 @@ pub(in crate::command::doctor) fn candidate(mechanism: &str, state: State) -> Ca
         mechanism: mechanism.to_owned(),
         places: vec![format!("{mechanism} place")],
         state,
+        chosen: false,
         reason: if state == State::Works { String::new() } else { format!("reason of {mechanism}") },
         not_permitted: false,
         preempted: false,
@@ -188,6 +189,11 @@ fn a_hook_that_sees_nothing_is_a_fault_and_another_one_the_advice() {
             survey.hooks[0] = hook("exec", AUTO, &candidates);
         });
     }
+    // The same kind at another place cannot be asked for.
+    let candidates = [candidate("tracepoint", State::Blind), candidate("tracepoint", State::Works)];
+    finds(Level::Fault, Exit::Unsupported, "connect by tracepoint", "another kernel", |survey| {
+        survey.hooks[1] = hook("connect", AUTO, &candidates);
+    });
     // One that is not chosen does not matter.
     let candidates = [candidate("kprobe", State::Works), candidate("tracepoint", State::Blind)];
     assert_eq!(after(|survey| survey.hooks[1] = hook("connect", AUTO, &candidates)), (vec![], Exit::Ok));
@@ -218,6 +224,10 @@ fn the_configuration_decides_which_candidate_counts() {
     assert_eq!(hook("connect", AUTO, &candidates).chosen.as_deref(), Some("fentry"));
     assert_eq!(hook("connect", "tracepoint", &candidates).chosen.as_deref(), Some("tracepoint"));
     assert_eq!(hook("connect", "kprobe", &candidates).chosen, None);
+    let twice =
+        [candidate("kprobe", State::Refused), candidate("kprobe", State::Works), candidate("kprobe", State::Works)];
+    let chosen = hook("connect", "kprobe", &twice).candidates.into_iter().map(|one| one.chosen);
+    assert_eq!(chosen.collect::<Vec<_>>(), [false, true, false]);
     assert_eq!(hook("accept", OFF, &candidates).chosen, None);
     finds(Level::Degraded, Exit::Ok, ACCEPT_OFF, "accept = \"auto\"", |survey| {
         survey.hooks[2] = hook("accept", OFF, &candidates);

@@ -164,6 +164,8 @@ pub(super) struct Candidate {
     pub(super) places: Vec<String>,
     /// How it went.
     pub(super) state: State,
+    /// Whether `run` would use it.
+    pub(super) chosen: bool,
     /// Why it is not as it should be; empty if it is.
     pub(super) reason: String,
     /// Whether it was refused because it is not permitted.
@@ -203,10 +205,14 @@ impl State {
 impl Hook {
     /// A fact with its candidates, of which the first that attaches and that the configuration allows is chosen.
     #[must_use]
-    pub(super) fn new(fact: String, configured: &'static str, candidates: Vec<Candidate>) -> Self {
-        let mut hook = Self { fact, configured, chosen: None, candidates };
-        hook.chosen = hook.choice().map(|candidate| candidate.mechanism.clone());
-        hook
+    pub(super) fn new(fact: String, configured: &'static str, mut candidates: Vec<Candidate>) -> Self {
+        let allowed = |mechanism: &str| configured == AUTO || configured == mechanism;
+        let first = candidates.iter_mut().find(|one| allowed(&one.mechanism) && one.state.attaches());
+        let chosen = first.map(|first| {
+            first.chosen = true;
+            first.mechanism.clone()
+        });
+        Self { fact, configured, chosen, candidates }
     }
 
     /// Whether the configuration does without it.
@@ -224,7 +230,7 @@ impl Hook {
     /// The candidate that `run` would use.
     #[must_use]
     pub(super) fn choice(&self) -> Option<&Candidate> {
-        self.allowed().find(|candidate| candidate.state.attaches())
+        self.candidates.iter().find(|candidate| candidate.chosen)
     }
 }
 

@@ -133,10 +133,10 @@ fn untried(hooks: &[Hook]) -> Option<&str> {
 }
 
 fn hook_lines(hook: &Hook, text: &mut String) {
-    let Hook { fact, configured, chosen, candidates } = hook;
-    for Candidate { mechanism, places, state, reason, .. } in candidates {
+    let Hook { fact, configured, candidates, .. } = hook;
+    for Candidate { mechanism, places, state, chosen, reason, .. } in candidates {
         let details = if reason.is_empty() { places.join(" and ") } else { reason.clone() };
-        let mark = if chosen.as_ref() == Some(mechanism) { "  <- chosen" } else { "" };
+        let mark = if *chosen { "  <- chosen" } else { "" };
         let _ = writeln!(text, "  {fact:<8} {mechanism:<15} {:<10} {}{mark}", word(*state), printable(&details));
     }
     if *configured != AUTO {

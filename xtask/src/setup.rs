@@ -132,15 +132,21 @@ pub(crate) fn for_processor(arch: &str, debian_arch: &str) -> Result<()> {
         ensure!(apt::is_debian(), "install {arch}-linux-gnu-gcc with a C library for it that can be linked statically");
         let compiler = format!("gcc-{}-linux-gnu", arch.replace('_', "-"));
         apt::install(&[&compiler, &format!("libc6-dev-{debian_arch}-cross")])?;
+        ensure!(cross::linker(arch).is_some(), "what was installed has no {arch}-linux-gnu-gcc with its C library");
     }
     if cross::compiler(arch).is_some() {
         return Ok(());
     }
     let sources = toolchain::find().and_then(|toolchain| of_version(LIBRARIES, toolchain.version));
-    if let Some(sources) = sources {
-        return apt::install(&[sources]);
-    }
     let target = cross::target(arch);
+    if let Some(sources) = sources {
+        apt::install(&[sources])?;
+        ensure!(
+            cross::compiler(arch).is_some(),
+            "{sources} was installed, and still no Rust compiler for {target} is there"
+        );
+        return Ok(());
+    }
     let mut rustup = Command::new("rustup");
     rustup.args(["target", "add", &target]);
     let advice = shell::describe(&rustup);

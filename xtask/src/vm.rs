@@ -76,6 +76,7 @@ const DISTRIBUTION: &str = "6.12";
 
 /// Runs the suites and prints the sums on the last line.
 pub(crate) fn vm(root: &Path, options: &Options) -> Result<ExitCode> {
+    setup::for_building()?;
     setup::for_testing()?;
     let sum = perform(root, options)?;
     println!("{sum}");

@@ -35,7 +35,7 @@ impl Finished {
     /// It ended with this status, and without a panic.
     pub(crate) fn expect(&self, code: i32) -> Result<()> {
         let Self { code: ended, output, log } = self;
-        ensure!(*ended == Some(code), "it ended with {ended:?}, {code} was expected: {log}{output}");
+        ensure!(*ended == Some(code), "it ended with {ended:?}, {code} was expected: {log:.2000}{output:.2000}");
         ensure!(!log.contains("panicked"), "it panicked: {log}");
         Ok(())
     }

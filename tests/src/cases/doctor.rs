@@ -15,7 +15,7 @@ use crate::wait::until;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, mount_remount};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde_json::{Value, json};
 use std::ffi::CStr;
@@ -33,6 +33,11 @@ pub(super) const CASES: &[Case] = &[
     tagged("doctor: a capability that is missing is named (5)", &[Tag::Own, Tag::Once], without_perfmon),
     tagged("doctor: without BTF it says so (4)", &[Tag::Own, Tag::Once], without_btf),
     tagged("doctor: too little memory is named (4)", &[Tag::Own, Tag::Once], little_memory),
+    tagged(
+        "doctor: too little locked memory is named where it counts (5)",
+        &[Tag::Own, Tag::Once],
+        little_locked_memory,
+    ),
     tagged("doctor: a wrong configuration is named (3)", &[Tag::Own, Tag::Once], wrong_configuration),
     tagged("doctor: a read-only tracefs is named", &[Tag::Own, Tag::Once], read_only_tracefs),
     tagged("doctor: kprobes that are off are named", &[Tag::Own, Tag::Once, Tag::Alone], kprobes_off),
@@ -263,6 +268,28 @@ fn little_memory(lab: &Lab) -> Result<()> {
     let file = report["memory"]["cgroup"]["file"].as_str().context("no file")?;
     ensure!(Path::new(file).starts_with(&group.directory), "{file} is not below {}", group.directory.display());
     untried(&report)
+}
+
+/// Kernels before 5.11 count maps as locked memory; there a limit that cannot be raised is a fault, elsewhere nothing.
+fn little_locked_memory(lab: &Lab) -> Result<()> {
+    let mut command = doctor(lab, lab.hooks(), &["--json"])?;
+    // SAFETY: system calls and no allocation between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            remove_capability_from_bounding_set(CapabilitySet::SYS_RESOURCE)?;
+            let limit = Some(64 << 10);
+            Ok(setrlimit(Resource::Memlock, Rlimit { current: limit, maximum: limit })?)
+        });
+    }
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let old = release.starts_with("5.") && !release.starts_with("5.1") || release.starts_with("5.10.");
+    let report = report(&mut command, if old { 5 } else { 0 })?;
+    ensure!(
+        report["memory"]["memlock"] == 64 << 10 && report["memory"]["memlock_counts"] == old,
+        "{}",
+        report["memory"]
+    );
+    if old { finds(&report, "fault", "locked memory is 64 KiB") } else { Ok(()) }
 }
 
 fn read_only_tracefs(lab: &Lab) -> Result<()> {

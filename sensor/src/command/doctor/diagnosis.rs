@@ -1,6 +1,7 @@
 //! What a survey means: what keeps the sensor from working, what it works less well with, and what to do about it.
 
 use super::survey::{AUTO, Candidate, Hook, Memory, State, Survey};
+use super::text::size;
 use crate::command::exit::Exit;
 use crate::kernel::hook::{ACCEPT_OFF, PREEMPTED};
 use serde::Serialize;
@@ -171,26 +172,26 @@ fn may_load(survey: &Survey) -> bool {
 }
 
 fn memory(memory: &Memory, findings: &mut Findings) {
-    let mib = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
     if let Some(limit) = memory.too_little() {
         findings.fault(
             Exit::Unsupported,
             format!(
                 "the memory limit of {} ({}) is lower than what the sensor takes while it starts, about {}",
-                mib(limit.bytes),
+                size(limit.bytes),
                 limit.file.display(),
-                mib(memory.needed)
+                size(memory.needed)
             ),
             "raise it (in a unit: MemoryMax, in Kubernetes: resources.limits.memory), or make [rings] smaller",
         );
     }
+    // Whoever may raise it has raised it by now.
     if let Some(memlock) = memory.memlock.filter(|limit| memory.memlock_counts && *limit < memory.maps) {
         findings.fault(
-            Exit::Unsupported,
+            Exit::NotPermitted,
             format!(
                 "the limit of locked memory is {}, and this kernel counts eBPF maps against it, which take about {}",
-                mib(memlock),
-                mib(memory.maps)
+                size(memlock),
+                size(memory.maps)
             ),
             "raise it (in a unit: LimitMEMLOCK=infinity, in a shell: ulimit -l unlimited), or add CAP_SYS_RESOURCE",
         );

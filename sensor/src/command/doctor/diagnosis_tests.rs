@@ -167,7 +167,7 @@ fn limits_of_memory_are_named_with_what_is_needed() {
         survey.memory.cgroup = limit(32 << 20);
     });
     assert_eq!(after(|survey| survey.memory.cgroup = limit(50 << 20)), (vec![], Exit::Ok));
-    finds(Level::Fault, Exit::Unsupported, "locked memory is 8 MiB", "LimitMEMLOCK", |survey| {
+    finds(Level::Fault, Exit::NotPermitted, "locked memory is 8 MiB", "LimitMEMLOCK", |survey| {
         survey.memory.memlock_counts = true;
     });
     let raised = |survey: &mut Survey| {

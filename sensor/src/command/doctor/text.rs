@@ -53,7 +53,7 @@ fn lines(survey: &Survey) -> Vec<(&'static str, String)> {
             "BTF",
             match (&btf.error, btf.bytes) {
                 (Some(error), _) => format!("{}: {error}", btf.path.display()),
-                (None, bytes) => format!("{}, {}", btf.path.display(), mib(bytes.unwrap_or(0))),
+                (None, bytes) => format!("{}, {}", btf.path.display(), size(bytes.unwrap_or(0))),
             },
         ),
         ("fields", format!("{resolved} of {} found", fields.len())),
@@ -96,18 +96,23 @@ fn privileges(privileges: &Privileges) -> String {
 
 fn memory(memory: &Memory) -> String {
     let limit = match &memory.cgroup {
-        Some(limit) => format!("{} by {}", mib(limit.bytes), limit.file.display()),
+        Some(limit) => format!("{} by {}", size(limit.bytes), limit.file.display()),
         None => "none".to_owned(),
     };
     let locked = match memory.memlock.filter(|_| memory.memlock_counts) {
-        Some(bytes) => format!("; locked memory: {} of {} needed", mib(bytes), mib(memory.maps)),
+        Some(bytes) => format!("; locked memory: {} of {} needed", size(bytes), size(memory.maps)),
         None => String::new(),
     };
-    format!("takes up to about {} while it starts; limit: {limit}{locked}", mib(memory.needed))
+    format!("takes up to about {} while it starts; limit: {limit}{locked}", size(memory.needed))
 }
 
-fn mib(bytes: u64) -> String {
-    format!("{} MiB", bytes.div_ceil(1 << 20))
+/// Bytes in words, rounded up.
+pub(super) fn size(bytes: u64) -> String {
+    if bytes < 1 << 20 {
+        format!("{} KiB", bytes.div_ceil(1 << 10))
+    } else {
+        format!("{} MiB", bytes.div_ceil(1 << 20))
+    }
 }
 
 /// The members of each structure with their places, in the order of the table.

@@ -147,10 +147,12 @@ impl Collector for Source {
         });
         families.counters("output_documents", "Documents by what became of them", documents)?;
         let waiting = user.outputs.iter().map(|(name, stats)| {
-            let settled = stats.delivered + stats.dropped;
+            let settled = stats.delivered + stats.spooled + stats.dropped;
             ([("output", *name)], gauge(stats.queued.saturating_sub(settled)))
         });
         families.gauges("output_waiting_documents", "Documents that wait in an output's queue", None, waiting)?;
+        let spooled = user.outputs.iter().map(|(name, stats)| ([("output", *name)], gauge(stats.spooled)));
+        families.gauges("output_spooled_documents", "Documents that wait in an output's spool", None, spooled)?;
 
         let help = "Time from the execution of a shell to its alert being handed to the outputs";
         let mut histogram =

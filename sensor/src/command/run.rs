@@ -245,8 +245,9 @@ impl Running {
             tracing::error!("the counters of {} disagree: {} seen, {} settled", sum.hook, sum.seen, sum.settled);
         }
         let of_output = |(name, stats): &(&str, queue::Stats)| {
-            let queue::Stats { queued, delivered, dropped } = stats;
-            ((*name).to_owned(), json!({"queued": queued, "delivered": delivered, "dropped": dropped}))
+            let queue::Stats { queued, delivered, spooled, dropped } = stats;
+            let numbers = json!({"queued": queued, "delivered": delivered, "spooled": spooled, "dropped": dropped});
+            ((*name).to_owned(), numbers)
         };
         let user_side = json!({
             "connections": stats.connections,
@@ -262,6 +263,9 @@ impl Running {
             user_side = user_side.to_string(),
             "counters"
         );
+        for (name, stats) in outputs.iter().filter(|(_, stats)| stats.spooled > 0) {
+            tracing::warn!("{name}: {} documents wait in the spool, for the next start", stats.spooled);
+        }
         let lost: u64 = outputs.iter().map(|(_, stats)| stats.dropped).sum();
         if lost == 0 {
             tracing::info!("stopped");

@@ -3,10 +3,13 @@
 //! Each output is a [`sink::Sink`] behind a [`queue::Queue`] of its own, whose thread hands the documents over: a slow, stuck or
 //! broken output holds up neither the others nor the one who reads the rings. To add one, write a sink.
 
+pub mod backoff;
 pub mod document;
 pub mod journal;
 pub mod queue;
+pub mod remote;
 pub mod sink;
+pub mod spool;
 pub mod stream;
 
 use document::Document;

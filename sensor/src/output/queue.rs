@@ -3,10 +3,11 @@
 
 use super::document::Document;
 use super::sink::Sink;
+use super::spool::{Numbers, Tally};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
@@ -15,21 +16,24 @@ const QUEUE_BYTES: usize = 8 << 20;
 /// How long the end waits for an output that takes nothing.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The numbers of an output: queued = delivered + dropped, once it is closed; before, the difference waits.
+/// The numbers of an output: queued = delivered + spooled + dropped, once it is closed; before, the difference waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Documents handed over.
+    /// Documents handed over, and those that earlier runs left in the output's spool.
     pub queued: u64,
     /// Documents that the output took.
     pub delivered: u64,
-    /// Documents that found no room in the queue, or that the output did not take.
+    /// Documents that wait in the output's spool for its far end; 0 for an output without one.
+    pub spooled: u64,
+    /// Documents that found no room, or that the output did not take.
     pub dropped: u64,
 }
 
 /// What both sides of the queue share.
 #[derive(Debug, Default)]
 struct Shared {
-    delivered: AtomicU64,
+    /// Documents that the sink took.
+    taken: AtomicU64,
     failed: AtomicU64,
     waiting_bytes: AtomicUsize,
     reopen: AtomicBool,
@@ -42,6 +46,7 @@ pub struct Queue {
     sender: Sender<Arc<Document>>,
     worker: JoinHandle<()>,
     shared: Arc<Shared>,
+    spool: Option<Arc<Tally>>,
     queued: u64,
     refused: u64,
 }
@@ -55,9 +60,10 @@ impl Queue {
     pub fn start(name: &'static str, sink: impl Sink) -> io::Result<Self> {
         let (sender, documents) = channel();
         let shared = Arc::new(Shared::default());
+        let spool = sink.spool();
         let worker = Worker { name, sink, shared: Arc::clone(&shared), failing: false };
         let worker = Builder::new().name(format!("output/{name}")).spawn(move || worker.run(&documents))?;
-        Ok(Self { name, sender, worker, shared, queued: 0, refused: 0 })
+        Ok(Self { name, sender, worker, shared, spool, queued: 0, refused: 0 })
     }
 
     /// The name of the output.
@@ -89,30 +95,32 @@ impl Queue {
     /// The numbers so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats {
-            queued: self.queued,
-            delivered: self.shared.delivered.load(Ordering::Relaxed),
-            dropped: self.refused + self.shared.failed.load(Ordering::Relaxed),
+        let taken = self.shared.taken.load(Ordering::Relaxed);
+        let lost = self.refused + self.shared.failed.load(Ordering::Relaxed);
+        match self.spool.as_ref().map(|tally| tally.read()) {
+            None => Stats { queued: self.queued, delivered: taken, spooled: 0, dropped: lost },
+            Some(Numbers { found, delivered, spooled, dropped }) => {
+                Stats { queued: self.queued + found, delivered, spooled, dropped: dropped + self.refused }
+            }
         }
     }
 
     /// Delivers what is queued, and ends; an output that takes nothing for [`PATIENCE`] is not waited for any longer, and what
     /// it has not taken counts as dropped.
     #[must_use]
-    pub fn close(self) -> Stats {
-        let Self { sender, worker, shared, queued, .. } = self;
-        drop(sender);
-        let settled = || shared.delivered.load(Ordering::Relaxed) + shared.failed.load(Ordering::Relaxed);
-        let (mut before, mut since) = (settled(), Instant::now());
-        while !worker.is_finished() && since.elapsed() < PATIENCE {
+    pub fn close(mut self) -> Stats {
+        // Without a sender there is no more to come.
+        self.sender = channel().0;
+        let mut before = (self.stats(), Instant::now());
+        while !self.worker.is_finished() && before.1.elapsed() < PATIENCE {
             sleep(Duration::from_millis(1));
-            let now = settled();
-            if now != before {
-                (before, since) = (now, Instant::now());
+            let now = self.stats();
+            if now != before.0 {
+                before = (now, Instant::now());
             }
         }
-        let delivered = shared.delivered.load(Ordering::Relaxed);
-        Stats { queued, delivered, dropped: queued.saturating_sub(delivered) }
+        let stats = self.stats();
+        Stats { dropped: stats.queued.saturating_sub(stats.delivered + stats.spooled), ..stats }
     }
 }
 
@@ -125,28 +133,42 @@ struct Worker<S> {
 
 impl<S: Sink> Worker<S> {
     fn run(mut self, documents: &Receiver<Arc<Document>>) {
-        while let Ok(document) = documents.recv() {
+        while let Some(document) = self.next(documents) {
             self.shared.waiting_bytes.fetch_sub(document.json.len(), Ordering::Relaxed);
             if self.shared.reopen.swap(false, Ordering::AcqRel)
                 && let Err(error) = self.sink.reopen()
             {
                 tracing::error!("{}: cannot be opened anew, the old file stays in use: {error}", self.name);
             }
-            match self.sink.deliver(&document) {
-                Ok(()) => {
-                    self.shared.delivered.fetch_add(1, Ordering::Relaxed);
-                    self.failing = false;
-                }
-                Err(error) => {
-                    self.shared.failed.fetch_add(1, Ordering::Relaxed);
-                    // Once for many in a row.
-                    if !self.failing {
-                        tracing::error!("{}: documents cannot be written: {error}", self.name);
-                    }
-                    self.failing = true;
-                }
-            }
+            let result = self.sink.deliver(&document);
+            let count = if result.is_ok() { &self.shared.taken } else { &self.shared.failed };
+            count.fetch_add(1, Ordering::Relaxed);
+            self.told(&result);
         }
+        self.sink.finish();
+    }
+
+    /// The next document; `None` when there will be none any more.
+    fn next(&mut self, documents: &Receiver<Arc<Document>>) -> Option<Arc<Document>> {
+        match documents.try_recv() {
+            Err(TryRecvError::Empty) => {
+                if let Err(error) = self.sink.rest() {
+                    self.told(&Err(error));
+                }
+                documents.recv().ok()
+            }
+            result => result.ok(),
+        }
+    }
+
+    /// Logs a failure, once for many in a row.
+    fn told(&mut self, result: &io::Result<()>) {
+        if let Err(error) = result
+            && !self.failing
+        {
+            tracing::error!("{}: documents cannot be written: {error}", self.name);
+        }
+        self.failing = result.is_err();
     }
 }
 
@@ -186,7 +208,7 @@ mod tests {
             queue.send(document(json!(n)));
             may.send(()).unwrap();
         }
-        assert_eq!(queue.close(), Stats { queued: 100, delivered: 100, dropped: 0 });
+        assert_eq!(queue.close(), Stats { queued: 100, delivered: 100, ..Stats::default() });
         assert!(taken.iter().eq((0..100).map(|n| n.to_string())));
     }
 
@@ -196,7 +218,7 @@ mod tests {
         drop(may);
         queue.send(document(json!(1)));
         queue.send(document(json!(2)));
-        assert_eq!(queue.close(), Stats { queued: 2, delivered: 0, dropped: 2 });
+        assert_eq!(queue.close(), Stats { queued: 2, dropped: 2, ..Stats::default() });
     }
 
     #[test]
@@ -209,7 +231,7 @@ mod tests {
         let before = queue.stats();
         assert!((100..120).contains(&before.dropped), "{before:?}");
         let start = Instant::now();
-        assert_eq!(queue.close(), Stats { queued: 200, delivered: 0, dropped: 200 });
+        assert_eq!(queue.close(), Stats { queued: 200, dropped: 200, ..Stats::default() });
         assert!(start.elapsed() >= PATIENCE);
         drop(may);
     }

@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, AsRawFd};
 pub(crate) fn held_by(pid: u32) -> Result<BTreeSet<u32>> {
     let mut held = BTreeSet::new();
     for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        let text = std::fs::read_to_string(entry?.path())?;
+        // One that is closed while the list is read is no error.
+        let Ok(text) = std::fs::read_to_string(entry?.path()) else { continue };
         held.extend(text.lines().filter_map(|line| line.strip_prefix("prog_id:")?.trim().parse::<u32>().ok()));
     }
     Ok(held)

@@ -5,8 +5,11 @@
 
 mod parse;
 mod print;
+mod remote;
 #[cfg(test)]
 mod tests;
+
+pub use remote::{Elasticsearch, Spool};
 
 use ipnet::IpNet;
 use sensor_common::address::{Prefix, mapped};
@@ -139,6 +142,11 @@ pub struct Output {
     pub file: Option<PathBuf>,
     /// To the journal of systemd.
     pub journal: bool,
+    /// To Elasticsearch or OpenSearch.
+    #[serde(deserialize_with = "remote::elasticsearch")]
+    pub elasticsearch: Option<Elasticsearch>,
+    /// Where alerts wait while the far end of an output is away.
+    pub spool: Spool,
 }
 
 /// `[metrics]`: where the sensor's numbers can be asked for.
@@ -181,7 +189,7 @@ impl fmt::Display for Listen {
 
 impl Default for Output {
     fn default() -> Self {
-        Self { stdout: true, file: None, journal: false }
+        Self { stdout: true, file: None, journal: false, elasticsearch: None, spool: Spool::default() }
     }
 }
 
@@ -306,7 +314,7 @@ impl Config {
         let Host { id, name } = host;
         let Kernel { btf } = kernel;
         let Rings { connections, executions } = rings;
-        let Output { stdout, file, journal } = output;
+        let Output { stdout, file, journal, elasticsearch, spool } = output;
         let Metrics { listen } = metrics;
         let keys = [
             ("hooks.connect", *connect != new.hooks.connect),
@@ -319,6 +327,8 @@ impl Config {
             ("output.stdout", *stdout != new.output.stdout),
             ("output.file", *file != new.output.file),
             ("output.journal", *journal != new.output.journal),
+            ("output.elasticsearch", *elasticsearch != new.output.elasticsearch),
+            ("output.spool", *spool != new.output.spool),
             ("metrics.listen", *listen != new.metrics.listen),
         ];
         keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()

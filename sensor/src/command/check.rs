@@ -64,6 +64,8 @@ mod tests {
             [kernel]\n# btf is not set: /sys/kernel/btf/vmlinux\n\n\
             [rings]\nconnections = 524288\nexecutions = 4194304\n\n\
             [output]\nstdout = true\n# file is not set: no file\njournal = false\n\n\
+            # [output.elasticsearch] is not there: alerts go to no server\n\n\
+            [output.spool]\ndirectory = \"/var/lib/sensor/spool\"\nbytes = 67108864\n\n\
             [metrics]\n# listen is not set: nobody can ask\n";
         assert!(out.starts_with("# From ") && out.ends_with(expected), "{out}");
         let again = directory.path().join("again.toml");

@@ -1,6 +1,7 @@
 //! `sensor run`: attaches to the running kernel and reports alerts until it is told to stop.
 
 pub(super) mod metrics;
+mod outputs;
 pub(super) mod start;
 
 use self::metrics::Metrics;

@@ -238,7 +238,8 @@ mod tests {
     fn the_sensor_under_test_reports_here_alone() {
         let mut config = Config::default();
         config.rule.span = Duration::from_secs(7);
-        config.output = Output { stdout: false, file: Some(PathBuf::from("/alerts")), journal: true };
+        config.output =
+            Output { stdout: false, file: Some(PathBuf::from("/alerts")), journal: true, ..Output::default() };
         let tested = under_test(&config);
         assert_eq!((tested.rule, tested.output), (config.rule, Output::default()));
     }

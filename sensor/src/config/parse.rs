@@ -78,9 +78,9 @@ fn key_at(table: &DeTable<'_>, at: usize) -> Option<String> {
 }
 
 /// Takes a string and reads it; the error then stands at the string, also within an array.
-struct Text<T> {
-    allowed: &'static str,
-    read: fn(&str) -> Result<T, String>,
+pub(super) struct Text<T> {
+    pub(super) allowed: &'static str,
+    pub(super) read: fn(&str) -> Result<T, String>,
 }
 
 impl<T> Visitor<'_> for Text<T> {

@@ -1,6 +1,6 @@
 //! From the configuration to TOML.
 
-use super::{Config, Hook, Hooks, Host, Kernel, Metrics, Output, Rings, Rule};
+use super::{Config, Elasticsearch, Hook, Hooks, Host, Kernel, Metrics, Output, Rings, Rule, Spool};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +14,8 @@ pub(super) fn config(config: &Config) -> String {
     let Host { id, name } = host;
     let Kernel { btf } = kernel;
     let Rings { connections, executions } = rings;
-    let Output { stdout, file, journal } = output;
+    let Output { stdout, file, journal, elasticsearch, spool } = output;
+    let Spool { directory, bytes } = spool;
     let Metrics { listen } = metrics;
     let networks: Vec<String> = excluded.iter().map(|network| quoted(&network.to_string())).collect();
     let mut text = String::new();
@@ -41,6 +42,25 @@ pub(super) fn config(config: &Config) -> String {
         &mut text,
         "output",
         &[("stdout", Ok(stdout.to_string())), ("file", file), ("journal", Ok(journal.to_string()))],
+    );
+    match elasticsearch {
+        Some(Elasticsearch { url, data_stream, api_key_file, password_file, ca_file }) => section(
+            &mut text,
+            "output.elasticsearch",
+            &[
+                ("url", Ok(quoted(url))),
+                ("data_stream", Ok(quoted(data_stream))),
+                ("api_key_file", path(api_key_file).ok_or("no API key")),
+                ("password_file", path(password_file).ok_or("no user and password")),
+                ("ca_file", path(ca_file).ok_or("the system's authorities")),
+            ],
+        ),
+        None => text.push_str("\n# [output.elasticsearch] is not there: alerts go to no server\n"),
+    }
+    section(
+        &mut text,
+        "output.spool",
+        &[("directory", Ok(quoted(&directory.to_string_lossy()))), ("bytes", Ok(bytes.to_string()))],
     );
     let listen = listen.as_ref().map(|listen| quoted(&listen.to_string())).ok_or("nobody can ask");
     section(&mut text, "metrics", &[("listen", listen)]);

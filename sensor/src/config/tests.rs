@@ -21,7 +21,9 @@ fn nothing_said_is_the_rule_as_published() {
     assert_eq!(hooks, Hooks { connect: Hook::Auto, accept: Some(Hook::Auto) });
     assert_eq!((host, kernel), (Host { id: None, name: None }, Kernel { btf: None }));
     assert_eq!((rings.connections, rings.executions), (524_288, 4_194_304));
-    assert_eq!(output, Output { stdout: true, file: None, journal: false });
+    let Output { stdout, file, journal, elasticsearch, spool } = output;
+    assert_eq!((stdout, file, journal, elasticsearch), (true, None, false, None));
+    assert_eq!(spool, Spool { directory: "/var/lib/sensor/spool".into(), bytes: 67_108_864 });
     assert_eq!(metrics, Metrics { listen: None });
 }
 
@@ -32,8 +34,14 @@ fn the_documented_example_is_the_defaults() {
     assert_eq!(read(&text), Config::default());
     // The keys that have no default stand there as comments; with the marks taken away they are valid too.
     let with_all = text.replace("# id = ", "id = ").replace("# name = ", "name = ").replace("# btf = ", "btf = ");
+    let with_all = ["[output.elasticsearch]", "url = ", "data_stream = ", "api_key_file = ", "ca_file = "]
+        .into_iter()
+        .fold(with_all, |text, key| text.replace(&format!("# {key}"), key));
     let config = read(&with_all);
     assert!(config.host.id.is_some() && config.host.name.is_some() && config.kernel.btf.is_some());
+    let elasticsearch = config.output.elasticsearch.unwrap();
+    assert_eq!(elasticsearch.data_stream, Elasticsearch::data_stream());
+    assert!(elasticsearch.api_key_file.is_some() && elasticsearch.ca_file.is_some());
 }
 
 #[test]
@@ -58,6 +66,14 @@ fn every_key_is_read() {
         stdout = false
         file = "/var/log/alerts"
         journal = true
+        [output.elasticsearch]
+        url = "https://elastic.example.org:9200"
+        data_stream = "logs-x-y"
+        api_key_file = "/etc/key"
+        ca_file = "/etc/ca.pem"
+        [output.spool]
+        directory = "/spool"
+        bytes = 1_048_576
         [metrics]
         listen = "[::1]:9464"
         "#,
@@ -69,7 +85,20 @@ fn every_key_is_read() {
     assert_eq!(config.host.name.as_deref(), Some("Ünïcode name"));
     assert_eq!(config.kernel.btf.as_deref(), Some(Path::new("/var/lib/btf/vmlinux")));
     assert_eq!((config.rings.connections, config.rings.executions), (65_536, 268_435_456));
-    assert_eq!(config.output, Output { stdout: false, file: Some("/var/log/alerts".into()), journal: true });
+    let expected = Output {
+        stdout: false,
+        file: Some("/var/log/alerts".into()),
+        journal: true,
+        elasticsearch: Some(Elasticsearch {
+            url: "https://elastic.example.org:9200".to_owned(),
+            data_stream: "logs-x-y".to_owned(),
+            api_key_file: Some("/etc/key".into()),
+            password_file: None,
+            ca_file: Some("/etc/ca.pem".into()),
+        }),
+        spool: Spool { directory: "/spool".into(), bytes: 1 << 20 },
+    };
+    assert_eq!(config.output, expected);
     assert_eq!(config.metrics.listen, Some(Listen::Tcp("[::1]:9464".parse().unwrap())));
     let socket = read("metrics.listen = '/run/sensor/metrics'").metrics.listen;
     assert_eq!(socket, Some(Listen::Unix("/run/sensor/metrics".into())));
@@ -259,6 +288,8 @@ fn a_reload_applies_the_rule_alone() {
         ("output.stdout = false", "output.stdout"),
         ("output.file = '/x'", "output.file"),
         ("output.journal = true", "output.journal"),
+        ("output.elasticsearch.url = 'https://x'", "output.elasticsearch"),
+        ("output.spool.bytes = 2000000", "output.spool"),
         ("metrics.listen = '127.0.0.1:1'", "metrics.listen"),
     ] {
         assert_eq!(old.restart_needed(&read(text)), [key]);
@@ -281,7 +312,17 @@ fn any_config() -> impl Strategy<Value = Config> {
     let label = || proptest::option::of("[^\\pC]{1,20}");
     let rule = (1..=3_600_000_u64, proptest::collection::vec(any_network(), 0..=MAX_EXCLUDED));
     let rest = (hook(), proptest::option::of(hook()), label(), label(), label(), 16..=28_u32, 16..=28_u32);
-    let output = (any::<bool>(), label(), any::<bool>(), any::<Option<u16>>());
+    let path = || proptest::option::of("/[^\\pC]{1,20}".prop_map(PathBuf::from));
+    let elasticsearch = (0..=u16::MAX, "[a-z][a-z0-9.-]{0,20}", path(), any::<bool>(), path());
+    let elasticsearch = elasticsearch.prop_map(|(port, data_stream, login, key, ca_file)| Elasticsearch {
+        url: format!("https://x.example:{port}/y"),
+        data_stream,
+        api_key_file: login.clone().filter(|_| key),
+        password_file: login.filter(|_| !key),
+        ca_file,
+    });
+    let remote = (proptest::option::of(elasticsearch), 1_u64 << 20..=64 << 30);
+    let output = (any::<bool>(), label(), any::<bool>(), any::<Option<u16>>(), remote);
     let all = (rule, rest, output);
     all.prop_map(|((millis, excluded), (connect, accept, id, name, btf, connections, executions), output)| Config {
         rule: Rule { span: Duration::from_millis(millis), excluded },
@@ -289,7 +330,13 @@ fn any_config() -> impl Strategy<Value = Config> {
         host: Host { id, name },
         kernel: Kernel { btf: btf.map(|name| Path::new("/").join(name)) },
         rings: Rings { connections: 1 << connections, executions: 1 << executions },
-        output: Output { stdout: output.0, file: output.1.map(|name| Path::new("/").join(name)), journal: output.2 },
+        output: Output {
+            stdout: output.0,
+            file: output.1.map(|name| Path::new("/").join(name)),
+            journal: output.2,
+            elasticsearch: output.4.0,
+            spool: Spool { directory: "/s".into(), bytes: output.4.1 },
+        },
         metrics: Metrics { listen: output.3.map(|port| Listen::Tcp((std::net::Ipv4Addr::LOCALHOST, port).into())) },
     })
 }

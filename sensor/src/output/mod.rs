@@ -5,12 +5,15 @@
 
 pub mod backoff;
 pub mod document;
+pub mod elasticsearch;
 pub mod journal;
 pub mod queue;
 pub mod remote;
+pub mod secret;
 pub mod sink;
 pub mod spool;
 pub mod stream;
+pub mod tls;
 
 use document::Document;
 use queue::{Queue, Stats};

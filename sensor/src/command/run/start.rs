@@ -1,9 +1,9 @@
 //! From nothing to a sensor that is attached and ready.
 
 use super::metrics::Metrics;
-use super::{Format, Options, parameters};
-use crate::alert::text;
-use crate::config::{Config, Hook, Output};
+use super::outputs::outputs;
+use super::{Options, parameters};
+use crate::config::{Config, Hook};
 use crate::detect::eql::Networks;
 use crate::detect::rule::{CONNECTING, REVERSE_SHELL_VIA_CHILD, SOCAT, kernel_names};
 use crate::enrich::host::{Given, Host};
@@ -19,11 +19,6 @@ use crate::kernel::hook::{ACCEPT_OFF, Choice, Mechanism, PREEMPTED};
 use crate::kernel::load::{self, KERNEL_BTF, Loaded};
 use crate::kernel::log::KernelLog;
 use crate::kernel::ring::Ring;
-use crate::output::Outputs;
-use crate::output::document::Document;
-use crate::output::journal::{self, Journal};
-use crate::output::queue::Queue;
-use crate::output::stream::{Render, Stream, Target, json_line};
 use crate::pipeline::{Pipeline, from_proc};
 use crate::service::{Signals, notify};
 use anyhow::{Context, Result};
@@ -31,7 +26,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use sensor_common::address::{Address, mapped};
 use sensor_common::record::{ACCEPTED, ATTEMPTED, Arm, NAME_LEN, WITNESS_PROC};
-use std::io::{self, IsTerminal as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -113,41 +107,6 @@ pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
     let status = format!("exec={exec} connect={connect} accept={accept}");
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     Ok(Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat, metrics })
-}
-
-fn outputs(options: &Options, config: &Output) -> Result<Outputs> {
-    let render: Render = match options.format {
-        Some(Format::Json) => json_line,
-        None if !io::stdout().is_terminal() => json_line,
-        Some(Format::Text) | None => |alert: &Document| text::block(&alert.value).into_bytes(),
-    };
-    let Output { stdout, file, journal } = config;
-    let mut alerts = Vec::new();
-    if *stdout {
-        let stream = Stream::open(Target::Stdout, render).context("standard output cannot be used for alerts")?;
-        alerts.push(Queue::start("stdout", stream)?);
-    }
-    if let Some(path) = file {
-        alerts.push(Queue::start("file", lines(path)?)?);
-    }
-    if *journal {
-        let sink = Journal::open(Path::new(journal::SOCKET));
-        let sink = sink.with_context(|| format!("the journal cannot be used: {}", journal::SOCKET))?;
-        alerts.push(Queue::start("journal", sink)?);
-    }
-    if alerts.is_empty() {
-        tracing::warn!("no output is configured: alerts are only counted");
-    }
-    let events = match &options.events {
-        Some(path) => Some(Queue::start("events", lines(path)?)?),
-        None => None,
-    };
-    Ok(Outputs { alerts, events })
-}
-
-fn lines(path: &Path) -> Result<Stream> {
-    let stream = Stream::open(Target::File(path.to_owned()), json_line);
-    stream.with_context(|| format!("{} cannot be opened for writing", path.display()))
 }
 
 /// Up to 5.10 the kernel counts maps against a limit that is far too low by default; later ones ignore it. Without the

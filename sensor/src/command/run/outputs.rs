@@ -1,0 +1,73 @@
+//! The outputs of a running sensor, from its configuration.
+
+use super::{Format, Options};
+use crate::alert::text;
+use crate::config::{self, Output};
+use crate::output::Outputs;
+use crate::output::document::Document;
+use crate::output::elasticsearch::{Elasticsearch, Login, Timeouts};
+use crate::output::journal::{self, Journal};
+use crate::output::queue::Queue;
+use crate::output::remote::{Remote, Transport};
+use crate::output::secret::SecretFile;
+use crate::output::spool::{self, Spool};
+use crate::output::stream::{Render, Stream, Target, json_line};
+use anyhow::{Context, Result};
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+
+/// Opens every output that is configured.
+pub(super) fn outputs(options: &Options, config: &Output) -> Result<Outputs> {
+    let render: Render = match options.format {
+        Some(Format::Json) => json_line,
+        None if !io::stdout().is_terminal() => json_line,
+        Some(Format::Text) | None => |alert: &Document| text::block(&alert.value).into_bytes(),
+    };
+    let Output { stdout, file, journal, elasticsearch, spool } = config;
+    let mut alerts = Vec::new();
+    if *stdout {
+        let stream = Stream::open(Target::Stdout, render).context("standard output cannot be used for alerts")?;
+        alerts.push(Queue::start("stdout", stream)?);
+    }
+    if let Some(path) = file {
+        alerts.push(Queue::start("file", lines(path)?)?);
+    }
+    if *journal {
+        let sink = Journal::open(Path::new(journal::SOCKET));
+        let sink = sink.with_context(|| format!("the journal cannot be used: {}", journal::SOCKET))?;
+        alerts.push(Queue::start("journal", sink)?);
+    }
+    if let Some(elasticsearch) = elasticsearch {
+        let remote = remote("elasticsearch", spool, elastic(elasticsearch)?)?;
+        alerts.push(Queue::start("elasticsearch", remote)?);
+    }
+    if alerts.is_empty() {
+        tracing::warn!("no output is configured: alerts are only counted");
+    }
+    let events = match &options.events {
+        Some(path) => Some(Queue::start("events", lines(path)?)?),
+        None => None,
+    };
+    Ok(Outputs { alerts, events })
+}
+
+fn elastic(config: &config::Elasticsearch) -> Result<Elasticsearch> {
+    let config::Elasticsearch { url, data_stream, api_key_file, password_file, ca_file } = config;
+    let key = api_key_file.as_deref().map(|path| Login::ApiKey(SecretFile::new(path)));
+    let login = key.or_else(|| password_file.as_deref().map(|path| Login::Password(SecretFile::new(path))));
+    let transport = Elasticsearch::new(url, data_stream, login, ca_file.as_deref(), Timeouts::default());
+    transport.with_context(|| format!("the output to {url} cannot be used"))
+}
+
+/// An output behind a spool of its own.
+fn remote(name: &'static str, config: &config::Spool, transport: impl Transport) -> Result<Remote> {
+    let directory = config.directory.join(name);
+    let spool = Spool::open(&directory, spool::Limits::of(config.bytes));
+    let spool = spool.with_context(|| format!("the spool {} cannot be used", directory.display()))?;
+    Ok(Remote::start(name, spool, transport)?)
+}
+
+fn lines(path: &Path) -> Result<Stream> {
+    let stream = Stream::open(Target::File(path.to_owned()), json_line);
+    stream.with_context(|| format!("{} cannot be opened for writing", path.display()))
+}

@@ -15,6 +15,7 @@ mod missed;
 mod name;
 mod output;
 mod parent;
+mod remote;
 mod scene;
 mod selftest;
 mod shells;
@@ -92,6 +93,7 @@ pub(crate) const TABLE: &[&[Case]] = &[
     missed::CASES,
     life::CASES,
     output::CASES,
+    remote::CASES,
     metrics::CASES,
     doctor::CASES,
     selftest::CASES,

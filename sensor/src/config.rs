@@ -9,7 +9,7 @@ mod remote;
 #[cfg(test)]
 mod tests;
 
-pub use remote::{Elasticsearch, Spool};
+pub use remote::{Elasticsearch, Spool, Syslog};
 
 use ipnet::IpNet;
 use sensor_common::address::{Prefix, mapped};
@@ -145,6 +145,8 @@ pub struct Output {
     /// To Elasticsearch or OpenSearch.
     #[serde(deserialize_with = "remote::elasticsearch")]
     pub elasticsearch: Option<Elasticsearch>,
+    /// To a syslog server.
+    pub syslog: Option<Syslog>,
     /// Where alerts wait while the far end of an output is away.
     pub spool: Spool,
 }
@@ -189,7 +191,7 @@ impl fmt::Display for Listen {
 
 impl Default for Output {
     fn default() -> Self {
-        Self { stdout: true, file: None, journal: false, elasticsearch: None, spool: Spool::default() }
+        Self { stdout: true, file: None, journal: false, elasticsearch: None, syslog: None, spool: Spool::default() }
     }
 }
 
@@ -314,7 +316,7 @@ impl Config {
         let Host { id, name } = host;
         let Kernel { btf } = kernel;
         let Rings { connections, executions } = rings;
-        let Output { stdout, file, journal, elasticsearch, spool } = output;
+        let Output { stdout, file, journal, elasticsearch, syslog, spool } = output;
         let Metrics { listen } = metrics;
         let keys = [
             ("hooks.connect", *connect != new.hooks.connect),
@@ -328,6 +330,7 @@ impl Config {
             ("output.file", *file != new.output.file),
             ("output.journal", *journal != new.output.journal),
             ("output.elasticsearch", *elasticsearch != new.output.elasticsearch),
+            ("output.syslog", *syslog != new.output.syslog),
             ("output.spool", *spool != new.output.spool),
             ("metrics.listen", *listen != new.metrics.listen),
         ];

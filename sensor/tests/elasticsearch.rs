@@ -1,15 +1,15 @@
 //! The output to Elasticsearch against a server that is strict and fails in each way that it is told to.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a panic is how a test fails")]
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+mod common;
+
+use common::tls::{Tls, tls};
 use sensor::output::elasticsearch::{Elasticsearch, Login, Timeouts};
 use sensor::output::queue::{Queue, Stats};
 use sensor::output::remote::{Failure, Remote, Transport, Verdict};
 use sensor::output::secret::SecretFile;
 use sensor::output::spool::{Limits, Spool};
-use sensor_receiver::{Reply, Server, Wrap};
+use sensor_receiver::{Reply, Server};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -167,30 +167,6 @@ fn alerts_wait_for_a_dead_server_and_arrive_once() {
     assert_eq!((server.documents().len(), server.faults()), (5, Vec::new()));
     // Those whose confirmation broke off were there already.
     assert!(server.conflicts() > 0);
-}
-
-/// An authority, and a server's certificate from it for this name.
-struct Tls {
-    authority: String,
-    wrap: Wrap,
-}
-
-fn tls(name: &str) -> Tls {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
-    let config = Arc::new(config);
-    let wrap: Wrap = Box::new(move |stream| {
-        let connection = ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
-        Ok(Box::new(StreamOwned::new(connection, stream)))
-    });
-    Tls { authority: issuer.pem(), wrap }
 }
 
 fn ca_file(folder: &TempDir, pem: &str) -> PathBuf {

@@ -27,7 +27,7 @@ const LLVM: [&str; 6] = ["llvm-22", "llvm-22-dev", "libpolly-22-dev", "zlib1g-de
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
 /// Programs that the end-to-end tests run, here and in virtual machines, and the packages they come from.
-pub(crate) const USERLAND: [(&str, &str); 14] = [
+pub(crate) const USERLAND: [(&str, &str); 15] = [
     ("bash", "bash"),
     ("dash", "dash"),
     ("zsh", "zsh"),
@@ -37,6 +37,7 @@ pub(crate) const USERLAND: [(&str, &str); 14] = [
     ("busybox", "busybox-static"),
     ("socat", "socat"),
     ("ncat", "ncat"),
+    ("rsyslogd", "rsyslog"),
     ("nc.openbsd", "netcat-openbsd"),
     ("nc.traditional", "netcat-traditional"),
     ("python3", "python3-minimal"),

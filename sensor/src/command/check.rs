@@ -65,6 +65,7 @@ mod tests {
             [rings]\nconnections = 524288\nexecutions = 4194304\n\n\
             [output]\nstdout = true\n# file is not set: no file\njournal = false\n\n\
             # [output.elasticsearch] is not there: alerts go to no server\n\n\
+            # [output.syslog] is not there: alerts go to no syslog server\n\n\
             [output.spool]\ndirectory = \"/var/lib/sensor/spool\"\nbytes = 67108864\n\n\
             [metrics]\n# listen is not set: nobody can ask\n";
         assert!(out.starts_with("# From ") && out.ends_with(expected), "{out}");

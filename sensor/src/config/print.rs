@@ -1,6 +1,6 @@
 //! From the configuration to TOML.
 
-use super::{Config, Elasticsearch, Hook, Hooks, Host, Kernel, Metrics, Output, Rings, Rule, Spool};
+use super::{Config, Elasticsearch, Hook, Hooks, Host, Kernel, Metrics, Output, Rings, Rule, Spool, Syslog};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub(super) fn config(config: &Config) -> String {
     let Host { id, name } = host;
     let Kernel { btf } = kernel;
     let Rings { connections, executions } = rings;
-    let Output { stdout, file, journal, elasticsearch, spool } = output;
+    let Output { stdout, file, journal, elasticsearch, syslog, spool } = output;
     let Spool { directory, bytes } = spool;
     let Metrics { listen } = metrics;
     let networks: Vec<String> = excluded.iter().map(|network| quoted(&network.to_string())).collect();
@@ -56,6 +56,14 @@ pub(super) fn config(config: &Config) -> String {
             ],
         ),
         None => text.push_str("\n# [output.elasticsearch] is not there: alerts go to no server\n"),
+    }
+    match syslog {
+        Some(Syslog { to, ca_file }) => section(
+            &mut text,
+            "output.syslog",
+            &[("to", Ok(quoted(&to.to_string()))), ("ca_file", path(ca_file).ok_or("the system's authorities"))],
+        ),
+        None => text.push_str("\n# [output.syslog] is not there: alerts go to no syslog server\n"),
     }
     section(
         &mut text,

@@ -1,6 +1,7 @@
-//! `[output.spool]` and `[output.elasticsearch]`: outputs whose far end is elsewhere.
+//! `[output.spool]`, `[output.elasticsearch]` and `[output.syslog]`: outputs whose far end is elsewhere.
 
 use super::parse::{self, Text};
+use crate::output::syslog::Place;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, Unexpected, Visitor};
 use std::fmt;
@@ -57,6 +58,40 @@ impl Elasticsearch {
     pub fn data_stream() -> String {
         "logs-sensor.alerts-default".to_owned()
     }
+}
+
+/// `[output.syslog]`: a syslog server.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Syslog {
+    /// The server: `unix:PATH`, `tcp://HOST:PORT` or `tls://HOST:PORT`.
+    #[serde(deserialize_with = "place")]
+    pub to: Place,
+    /// File with the authorities to trust, in PEM form, instead of the system's; for `tls://`.
+    #[serde(default, deserialize_with = "parse::absolute_path")]
+    pub ca_file: Option<PathBuf>,
+}
+
+fn place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Place, D::Error> {
+    let allowed = "\"unix:\" with an absolute path, or \"tcp://\" or \"tls://\" with a host and a port";
+    let read = |text: &str| {
+        let none = || format!("{text:?} is none");
+        if let Some(path) = text.strip_prefix("unix:").map(PathBuf::from) {
+            let good = path.is_absolute() && !text.contains(char::is_control);
+            return if good { Ok(Place::Unix(path)) } else { Err(none()) };
+        }
+        let uri = text.parse::<Uri>().map_err(|_| none())?;
+        let authority = uri.authority().filter(|one| !one.as_str().contains('@')).ok_or_else(none)?;
+        // A port of nobody's is as good as none.
+        let port = authority.port_u16().filter(|port| *port != 0).ok_or_else(none)?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        match uri.scheme_str().filter(|_| !host.is_empty() && uri.path() == "/" && uri.query().is_none()) {
+            Some("tcp") => Ok(Place::Tcp(host, port)),
+            Some("tls") => Ok(Place::Tls(host, port)),
+            _ => Err(none()),
+        }
+    };
+    deserializer.deserialize_str(Text { allowed, read })
 }
 
 /// The table, if its keys go together.
@@ -166,6 +201,30 @@ mod tests {
         }
         for bad in ["http://es.example.org", "http://10.0.0.1:9200", "http://localhost.example.org"] {
             assert!(error(&format!("url = '{bad}'")).contains("in the clear"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn syslog_goes_to_a_socket_or_a_server() {
+        for good in ["unix:/dev/log", "tcp://logs.example.org:601", "tls://[2001:db8::1]:6514"] {
+            let config = parse::config(&format!("output.syslog.to = '{good}'")).unwrap();
+            assert_eq!(config.output.syslog.unwrap().to.to_string(), good);
+        }
+        for bad in [
+            "",
+            "unix:",
+            "unix:log",
+            "/dev/log",
+            "tcp://x",
+            "tls://x:0",
+            "udp://x:514",
+            "tcp://x:1/y",
+            "tcp://u@x:1",
+            "tls://:1",
+            "tcp://x:1?y",
+        ] {
+            let error = parse::config(&format!("output.syslog.to = '{bad}'")).unwrap_err().to_string();
+            assert!(error.contains("is none; allowed is \"unix:\""), "{bad}: {error}");
         }
     }
 

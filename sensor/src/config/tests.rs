@@ -2,6 +2,7 @@
 
 use super::parse::{self, Invalid};
 use super::*;
+use crate::output::syslog::Place;
 use proptest::prelude::*;
 use sensor_common::address::words;
 
@@ -21,8 +22,8 @@ fn nothing_said_is_the_rule_as_published() {
     assert_eq!(hooks, Hooks { connect: Hook::Auto, accept: Some(Hook::Auto) });
     assert_eq!((host, kernel), (Host { id: None, name: None }, Kernel { btf: None }));
     assert_eq!((rings.connections, rings.executions), (524_288, 4_194_304));
-    let Output { stdout, file, journal, elasticsearch, spool } = output;
-    assert_eq!((stdout, file, journal, elasticsearch), (true, None, false, None));
+    let Output { stdout, file, journal, elasticsearch, syslog, spool } = output;
+    assert_eq!((stdout, file, journal, elasticsearch, syslog), (true, None, false, None, None));
     assert_eq!(spool, Spool { directory: "/var/lib/sensor/spool".into(), bytes: 67_108_864 });
     assert_eq!(metrics, Metrics { listen: None });
 }
@@ -34,11 +35,20 @@ fn the_documented_example_is_the_defaults() {
     assert_eq!(read(&text), Config::default());
     // The keys that have no default stand there as comments; with the marks taken away they are valid too.
     let with_all = text.replace("# id = ", "id = ").replace("# name = ", "name = ").replace("# btf = ", "btf = ");
-    let with_all = ["[output.elasticsearch]", "url = ", "data_stream = ", "api_key_file = ", "ca_file = "]
-        .into_iter()
-        .fold(with_all, |text, key| text.replace(&format!("# {key}"), key));
+    let with_all = [
+        "[output.syslog]",
+        "to = ",
+        "[output.elasticsearch]",
+        "url = ",
+        "data_stream = ",
+        "api_key_file = ",
+        "ca_file = ",
+    ]
+    .into_iter()
+    .fold(with_all, |text, key| text.replace(&format!("# {key}"), key));
     let config = read(&with_all);
     assert!(config.host.id.is_some() && config.host.name.is_some() && config.kernel.btf.is_some());
+    assert!(config.output.syslog.is_some());
     let elasticsearch = config.output.elasticsearch.unwrap();
     assert_eq!(elasticsearch.data_stream, Elasticsearch::data_stream());
     assert!(elasticsearch.api_key_file.is_some() && elasticsearch.ca_file.is_some());
@@ -71,6 +81,9 @@ fn every_key_is_read() {
         data_stream = "logs-x-y"
         api_key_file = "/etc/key"
         ca_file = "/etc/ca.pem"
+        [output.syslog]
+        to = "tls://logs.example.org:6514"
+        ca_file = "/etc/ca.pem"
         [output.spool]
         directory = "/spool"
         bytes = 1_048_576
@@ -94,6 +107,10 @@ fn every_key_is_read() {
             data_stream: "logs-x-y".to_owned(),
             api_key_file: Some("/etc/key".into()),
             password_file: None,
+            ca_file: Some("/etc/ca.pem".into()),
+        }),
+        syslog: Some(Syslog {
+            to: Place::Tls("logs.example.org".to_owned(), 6514),
             ca_file: Some("/etc/ca.pem".into()),
         }),
         spool: Spool { directory: "/spool".into(), bytes: 1 << 20 },
@@ -289,6 +306,7 @@ fn a_reload_applies_the_rule_alone() {
         ("output.file = '/x'", "output.file"),
         ("output.journal = true", "output.journal"),
         ("output.elasticsearch.url = 'https://x'", "output.elasticsearch"),
+        ("output.syslog.to = 'unix:/x'", "output.syslog"),
         ("output.spool.bytes = 2000000", "output.spool"),
         ("metrics.listen = '127.0.0.1:1'", "metrics.listen"),
     ] {
@@ -321,7 +339,14 @@ fn any_config() -> impl Strategy<Value = Config> {
         password_file: login.filter(|_| !key),
         ca_file,
     });
-    let remote = (proptest::option::of(elasticsearch), 1_u64 << 20..=64 << 30);
+    let host = || "[a-z][a-z0-9.-]{0,20}";
+    let to = prop_oneof![
+        "/[^\\pC]{1,20}".prop_map(|path| Place::Unix(path.into())),
+        (host(), 1..=u16::MAX).prop_map(|(host, port)| Place::Tcp(host, port)),
+        (host(), 1..=u16::MAX).prop_map(|(host, port)| Place::Tls(host, port)),
+    ];
+    let syslog = (to, path()).prop_map(|(to, ca_file)| Syslog { to, ca_file });
+    let remote = (proptest::option::of(elasticsearch), 1_u64 << 20..=64 << 30, proptest::option::of(syslog));
     let output = (any::<bool>(), label(), any::<bool>(), any::<Option<u16>>(), remote);
     let all = (rule, rest, output);
     all.prop_map(|((millis, excluded), (connect, accept, id, name, btf, connections, executions), output)| Config {
@@ -335,6 +360,7 @@ fn any_config() -> impl Strategy<Value = Config> {
             file: output.1.map(|name| Path::new("/").join(name)),
             journal: output.2,
             elasticsearch: output.4.0,
+            syslog: output.4.2,
             spool: Spool { directory: "/s".into(), bytes: output.4.1 },
         },
         metrics: Metrics { listen: output.3.map(|port| Listen::Tcp((std::net::Ipv4Addr::LOCALHOST, port).into())) },

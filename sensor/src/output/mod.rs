@@ -13,6 +13,7 @@ pub mod secret;
 pub mod sink;
 pub mod spool;
 pub mod stream;
+pub mod syslog;
 pub mod tls;
 
 use document::Document;

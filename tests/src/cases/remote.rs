@@ -4,15 +4,19 @@ use super::scene::{Shell, closed, shell_after};
 use super::{Case, Tag, tagged};
 use crate::actor::step::{How, Outcome, connect_by};
 use crate::expect::field;
-use crate::lab::Lab;
+use crate::lab::{Lab, which};
+use crate::player::Guard;
 use crate::sensor::Sensor;
+use crate::supervise::ends_with_parent;
 use crate::wait::until;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use sensor_receiver::{Reply, Server};
 use serde_json::{Value, json};
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 pub(super) const CASES: &[Case] = &[
     tagged("remote: alerts wait for a dead server and arrive once", &[Tag::Own, Tag::Once], dead_server),
@@ -21,6 +25,8 @@ pub(super) const CASES: &[Case] = &[
         &[Tag::Own, Tag::Alone, Tag::Once],
         killed,
     ),
+    tagged("remote: rsyslog gets an alert by TCP", &[Tag::Own, Tag::Once, Tag::Userland], rsyslog_by_tcp),
+    tagged("remote: rsyslog gets an alert by its socket", &[Tag::Own, Tag::Once, Tag::Userland], rsyslog_by_socket),
 ];
 
 /// Where the alerts wait.
@@ -29,28 +35,28 @@ fn spool(lab: &Lab) -> PathBuf {
 }
 
 fn start(lab: &Lab, server: &Server) -> Result<Sensor> {
-    let config = format!(
-        "[output.elasticsearch]\nurl = \"http://{}\"\n[output.spool]\ndirectory = \"{}\"\n",
-        server.address(),
-        spool(lab).display()
-    );
-    lab.start_sensor_with("sensor", &config)
+    start_with(lab, &format!("elasticsearch.url = \"http://{}\"", server.address()))
+}
+
+/// A sensor with this output.
+fn start_with(lab: &Lab, output: &str) -> Result<Sensor> {
+    let spool = spool(lab);
+    lab.start_sensor_with("sensor", &format!("[output]\nspool.directory = \"{}\"\n{output}\n", spool.display()))
 }
 
 fn shell(lab: &Lab) -> Result<Shell> {
     shell_after(lab, vec![connect_by(closed(lab), How::Plain, Outcome::Refused)])
 }
 
-/// Waits until so many alerts are on the disk.
-fn until_spooled(lab: &Lab, count: usize) -> Result<()> {
+/// Waits until so many alerts of this lab are on the disk.
+fn until_spooled(lab: &Lab, output: &str, count: usize) -> Result<()> {
     let ours = directory(lab);
     until(&format!("{count} alerts in the spool"), || {
         let mut lines = 0;
-        for entry in fs::read_dir(spool(lab).join("elasticsearch"))? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|suffix| suffix == "spool") {
-                lines += fs::read_to_string(path)?.lines().filter(|line| line.contains(&ours)).count();
-            }
+        for entry in fs::read_dir(spool(lab).join(output))? {
+            // A file goes when all of it has been sent.
+            let text = fs::read_to_string(entry?.path()).unwrap_or_default();
+            lines += text.lines().filter(|line| line.contains(&ours)).count();
         }
         Ok((lines == count).then_some(()))
     })
@@ -88,13 +94,13 @@ fn dead_server(lab: &Lab) -> Result<()> {
     let sensor = start(lab, &dead)?;
     drop(dead);
     let shells = (0..3).map(|_| shell(lab)).collect::<Result<Vec<_>>>()?;
-    until_spooled(lab, 3)?;
+    until_spooled(lab, "elasticsearch", 3)?;
     until("word of the server", || Ok(sensor.said("documents wait in the spool")?.then_some(())))?;
     let server = Server::listen(port, Box::new(|stream| Ok(Box::new(stream)))).context("the server's port")?;
     let overloaded = Reply::Status(429, vec![("Retry-After", "1".to_owned())], "");
     server.reply([overloaded, Reply::CreateAndBreak]);
     all_there(lab, &server, &shells)?;
-    until_spooled(lab, 0)?;
+    until_spooled(lab, "elasticsearch", 0)?;
     sensor.stop_cleanly()?;
     Ok(())
 }
@@ -109,12 +115,53 @@ fn killed(lab: &Lab) -> Result<()> {
     for _ in 0..4 {
         shells.push(shell(lab)?);
     }
-    until_spooled(lab, shells.len())?;
+    until_spooled(lab, "elasticsearch", shells.len())?;
     sensor.stop(Signal::KILL)?;
     let again = start(lab, &server)?;
     all_there(lab, &server, &shells)?;
-    until_spooled(lab, 0)?;
+    until_spooled(lab, "elasticsearch", 0)?;
     ensure!(server.conflicts() > 0, "what the server had was not sent again");
     again.stop_cleanly()?;
+    Ok(())
+}
+
+fn rsyslog_by_tcp(lab: &Lab) -> Result<()> {
+    // Free a moment ago; the sensor would try again if rsyslog did not get it.
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let input = format!("module(load=\"imptcp\")\ninput(type=\"imptcp\" address=\"127.0.0.1\" port=\"{port}\")\n");
+    rsyslog(lab, &input, &format!("syslog.to = \"tcp://127.0.0.1:{port}\""))
+}
+
+fn rsyslog_by_socket(lab: &Lab) -> Result<()> {
+    let socket = lab.directory().join("log");
+    let socket = socket.display();
+    let module = "module(load=\"imuxsock\" SysSock.Use=\"off\")\n";
+    let input = format!("{module}input(type=\"imuxsock\" Socket=\"{socket}\" UseSpecialParser=\"off\")\n");
+    rsyslog(lab, &input, &format!("syslog.to = \"unix:{socket}\""))
+}
+
+/// What rsyslog makes of an alert's message: the parts of its header, and the document.
+fn rsyslog(lab: &Lab, input: &str, output: &str) -> Result<()> {
+    let [config, pid, written] = ["rsyslog.conf", "rsyslog.pid", "syslog"].map(|name| lab.directory().join(name));
+    let parts = "%syslogfacility-text%.%syslogseverity-text% %app-name% %msgid% %structured-data:1:7% %msg%";
+    let template = format!("template(name=\"parts\" type=\"string\" string=\"{parts}\\n\")\n");
+    let action = format!("action(type=\"omfile\" file=\"{}\" template=\"parts\")\n", written.display());
+    fs::write(&config, format!("{input}{template}{action}"))?;
+    let mut command = Command::new(which("rsyslogd")?);
+    command.args(["-n", "-f"]).arg(&config).arg("-i").arg(&pid);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    ends_with_parent(&mut command, None);
+    let _server = Guard::spawn(&mut command)?;
+    let sensor = start_with(lab, output)?;
+    let shell = shell(lab)?;
+    let line = until("the alert in rsyslog's file", || {
+        let text = fs::read_to_string(&written).unwrap_or_default();
+        Ok(text.lines().find(|line| line.contains(&directory(lab))).map(str::to_owned))
+    })?;
+    let document = line.strip_prefix("authpriv.warning sensor alert [origin ").with_context(|| line.clone())?;
+    let document: Value = serde_json::from_str(document.trim()).with_context(|| line.clone())?;
+    ensure!(field(&document, "process.pid") == Some(&json!(shell.pid())), "{line}");
+    until_spooled(lab, "syslog", 0)?;
+    sensor.stop_cleanly()?;
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::output::remote::{Remote, Transport};
 use crate::output::secret::SecretFile;
 use crate::output::spool::{self, Spool};
 use crate::output::stream::{Render, Stream, Target, json_line};
+use crate::output::syslog::Syslog;
 use anyhow::{Context, Result};
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
@@ -23,7 +24,7 @@ pub(super) fn outputs(options: &Options, config: &Output) -> Result<Outputs> {
         None if !io::stdout().is_terminal() => json_line,
         Some(Format::Text) | None => |alert: &Document| text::block(&alert.value).into_bytes(),
     };
-    let Output { stdout, file, journal, elasticsearch, spool } = config;
+    let Output { stdout, file, journal, elasticsearch, syslog, spool } = config;
     let mut alerts = Vec::new();
     if *stdout {
         let stream = Stream::open(Target::Stdout, render).context("standard output cannot be used for alerts")?;
@@ -40,6 +41,11 @@ pub(super) fn outputs(options: &Options, config: &Output) -> Result<Outputs> {
     if let Some(elasticsearch) = elasticsearch {
         let remote = remote("elasticsearch", spool, elastic(elasticsearch)?)?;
         alerts.push(Queue::start("elasticsearch", remote)?);
+    }
+    if let Some(config::Syslog { to, ca_file }) = syslog {
+        let transport = Syslog::new(to.clone(), ca_file.as_deref());
+        let transport = transport.with_context(|| format!("the output to {to} cannot be used"))?;
+        alerts.push(Queue::start("syslog", remote("syslog", spool, transport)?)?);
     }
     if alerts.is_empty() {
         tracing::warn!("no output is configured: alerts are only counted");

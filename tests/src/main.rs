@@ -65,6 +65,7 @@ fn run() -> Result<ExitCode> {
         return Ok(actor::main(&part));
     }
     let options = Options::parse();
+    supervise::heed_interrupts();
     let filter = suite::Filter(options.filter);
     if options.list {
         for case in cases::TABLE.iter().flat_map(|cases| cases.iter()).filter(|case| filter.takes(case)) {

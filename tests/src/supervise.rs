@@ -24,6 +24,13 @@ pub(crate) fn directory() -> Option<PathBuf> {
     std::env::var_os(VARIABLE).map(PathBuf::from)
 }
 
+/// Has an interrupt end this process and those that it starts. A shell that starts a command in the background has it ignored
+/// there, which every descendant would inherit, and tests send it.
+pub(crate) fn heed_interrupts() {
+    // SAFETY: no handler is installed, and the default action may be set at any time.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+}
+
 /// Runs the suite, which is a copy of this program, and cleans up behind it.
 pub(crate) fn run() -> Result<ExitCode> {
     let _alone = wait_for_others()?;

@@ -153,25 +153,31 @@ fn descendants(of: u32) -> Result<BTreeSet<u32>> {
     }
 }
 
+/// The letter that stands for a process's state, proc_pid_stat(5); none if it is not there.
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may contain anything.
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// Whether a process is there and has not ended: a zombie waits for whoever adopts it.
 fn lives(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name may contain anything.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    state(pid).is_some_and(|state| !['Z', 'X'].contains(&state))
+}
+
+fn stands_still(pid: u32) -> bool {
+    state(pid) == Some('T')
 }
 
 /// At each point of its life, whichever signal it is: its processes and programs go with it.
 fn ended_by_signals(lab: &Lab) -> Result<()> {
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
         for attached in [false, true] {
-            // One that had done its work before the signal came shows nothing; the next one may be slower.
-            let (family, programs) = until(&format!("{signal:?} to end a selftest"), || {
-                let (mut test, family, programs) = caught(lab, attached)?;
-                test.signal(signal)?;
-                let status = test.wait()?;
-                ensure!(matches!(status.code(), None | Some(0)), "{signal:?} made it fail: {status}");
-                Ok(status.code().is_none().then_some((family, programs)))
-            })?;
+            let (mut test, family, programs) = caught(lab, attached)?;
+            test.signal(signal)?;
+            test.signal(Signal::CONT)?;
+            let status = test.wait()?;
+            ensure!(status.code().is_none(), "{signal:?} did not end it: {status}");
             until("its processes to end", || Ok(family.iter().all(|pid| !lives(*pid)).then_some(())))?;
             let gone = until("its programs to be unloaded", || Ok(still_loaded(&programs)?.is_empty().then_some(())));
             gone.with_context(|| format!("{:?}", still_loaded(&programs)))?;
@@ -180,7 +186,8 @@ fn ended_by_signals(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// A selftest whose sensor has begun, or has attached something; with its descendants and the programs that they hold.
+/// A selftest whose sensor has begun, or has attached something, and that stands still; with its descendants and the programs that
+/// they hold.
 fn caught(lab: &Lab, attached: bool) -> Result<(Guard, BTreeSet<u32>, BTreeSet<u32>)> {
     until("a selftest to be caught before it has ended", || {
         let mut command = selftest(lab, lab.hooks())?;
@@ -190,8 +197,15 @@ fn caught(lab: &Lab, attached: bool) -> Result<(Guard, BTreeSet<u32>, BTreeSet<u
             // Descriptors come and go while they are looked at.
             let programs: BTreeSet<u32> = family.iter().flat_map(|pid| held_by(*pid).unwrap_or_default()).collect();
             let caught = if attached { &programs } else { &family };
-            if !caught.is_empty() {
-                return Ok(Some((test, family, programs)));
+            if caught.is_empty() {
+                continue;
+            }
+            // So that it does not end by itself before the test's signal.
+            test.signal(Signal::STOP)?;
+            while test.ended()?.is_none() {
+                if stands_still(test.pid()) {
+                    return Ok(Some((test, family, programs)));
+                }
             }
         }
         Ok(None)

@@ -3,6 +3,8 @@
 //! `data/ecs-8.17-fields.tsv` holds the fields of ECS 8.17 that the sensor writes, with their types.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a panic is how a test fails")]
 
+mod template;
+
 use sensor::alert::{Finding, document, text};
 use sensor::detect::rule::REVERSE_SHELL_VIA_CHILD;
 use sensor::event::ecs::{ECS_VERSION, Extras, Origin, ParentProgram, ParentSource};
@@ -111,7 +113,7 @@ fn finding<'a>(connection: &'a Value, exec: &'a Value) -> Finding<'a> {
 }
 
 fn types() -> BTreeMap<&'static str, &'static str> {
-    include_str!("data/ecs-8.17-fields.tsv").lines().map(|line| line.split_once('\t').unwrap()).collect()
+    include_str!("../data/ecs-8.17-fields.tsv").lines().map(|line| line.split_once('\t').unwrap()).collect()
 }
 
 /// What in a document is not as ECS has it.
@@ -352,60 +354,4 @@ fn an_assumed_connection_is_said_to_be_one() {
     assert_eq!(alert["sensor"]["sequence"], json!([exec]));
     assert!(alert["sensor"].get("elapsed_ms").is_none() && alert.get("destination").is_none());
     assert!(alert["message"].as_str().unwrap().contains("is assumed"), "{}", alert["message"]);
-}
-
-/// The type of each field that the index template maps.
-fn mapped(properties: &Value, path: &str, into: &mut BTreeMap<String, String>) {
-    for (name, mapping) in properties.as_object().unwrap() {
-        let path = format!("{path}{name}");
-        match mapping.get("properties") {
-            Some(inner) => mapped(inner, &format!("{path}."), into),
-            None => assert!(into.insert(path, mapping["type"].as_str().unwrap().to_owned()).is_none()),
-        }
-    }
-}
-
-/// The fields of a document that are no lists or objects themselves; the events of an alert as one.
-fn leaves(value: &Value, path: &str, into: &mut Vec<(String, Value)>) {
-    match value {
-        _ if path == "sensor.sequence" => into.push((path.to_owned(), value.clone())),
-        Value::Object(members) => members.iter().for_each(|(name, value)| {
-            leaves(value, &if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, into);
-        }),
-        Value::Array(elements) => elements.iter().for_each(|element| leaves(element, path, into)),
-        leaf => into.push((path.to_owned(), leaf.clone())),
-    }
-}
-
-#[test]
-fn the_index_template_maps_every_field_of_an_alert() {
-    let template: Value = serde_json::from_str(include_str!("../../deploy/elasticsearch/index-template.json")).unwrap();
-    assert_eq!(template["index_patterns"], json!(["logs-sensor.alerts-*"]));
-    let mappings = &template["template"]["mappings"];
-    // What a later sensor adds is kept, and never a reason to refuse an alert.
-    assert_eq!((&mappings["dynamic"], &template["data_stream"]), (&json!(false), &json!({})));
-    let mut types_of = BTreeMap::new();
-    mapped(&mappings["properties"], "", &mut types_of);
-    for (field, kind) in types() {
-        assert_eq!(types_of.get(field).map(String::as_str), Some(kind), "{field}");
-    }
-    let (connection, exec) = (connection(Direction::Attempted, &extras()), exec(&["bash", "-i"], &extras()));
-    let found_at_start = json!({"sensor": {"found_at_start": true}});
-    let mut fields = Vec::new();
-    for connection in [&connection, &found_at_start] {
-        let finding = Finding { assumed: &[Field::Args], ..finding(connection, &exec) };
-        leaves(&document(&finding, CREATED), "", &mut fields);
-    }
-    assert!(fields.iter().any(|(field, _)| field == "sensor.found_at_start"));
-    for (field, value) in fields {
-        let fits = match types_of.get(&field).map(String::as_str) {
-            Some("keyword" | "wildcard" | "match_only_text" | "date" | "ip") => value.is_string(),
-            Some("long") => value.is_i64() || value.is_u64(),
-            Some("float") => value.is_number(),
-            Some("boolean") => value.is_boolean(),
-            Some("object") => value.is_array(),
-            _ => false,
-        };
-        assert!(fits, "deploy/elasticsearch/index-template.json has no mapping that fits {field}: {value}");
-    }
 }

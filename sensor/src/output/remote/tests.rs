@@ -44,6 +44,14 @@ impl Scene {
         self.queue.send(Arc::new(json!(number).into()));
     }
 
+    /// Has the documents from 1 to `last` wait for their turn, behind 0, which is on its way.
+    fn send_behind_first(&mut self, last: u64) {
+        self.send(0);
+        self.sent();
+        (1..=last).for_each(|number| self.send(number));
+        self.until(stats(last + 1, 0, last + 1, 0));
+    }
+
     fn sent(&self) -> Vec<String> {
         self.sent.recv_timeout(Duration::from_secs(60)).unwrap()
     }
@@ -95,10 +103,7 @@ fn what_cannot_be_sent_waits_and_is_sent_again() {
 fn each_document_of_a_batch_has_its_own_fate() {
     let folder = tempfile::tempdir().unwrap();
     let mut scene = scene(folder.path());
-    scene.send(0);
-    scene.sent();
-    (1..=4).for_each(|number| scene.send(number));
-    scene.until(stats(5, 0, 5, 0));
+    scene.send_behind_first(4);
     scene.answer(good);
     assert_eq!(scene.sent(), ["1", "2", "3", "4"]);
     scene.answer(|_| {
@@ -117,10 +122,7 @@ fn each_document_of_a_batch_has_its_own_fate() {
 fn a_document_that_spoils_every_batch_is_found_and_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let mut scene = scene(folder.path());
-    scene.send(0);
-    scene.sent();
-    (1..=8).for_each(|number| scene.send(number));
-    scene.until(stats(9, 0, 9, 0));
+    scene.send_behind_first(8);
     let picky = |documents: &[&str]| match documents.contains(&"6") {
         true => Err(Failure::Smaller("six".to_owned())),
         false => good(documents),

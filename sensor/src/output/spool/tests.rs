@@ -25,6 +25,13 @@ fn all(spool: &mut Spool) -> Vec<String> {
     batch.records.into_iter().map(|record| record.json).collect()
 }
 
+/// The spool gives these out, and again when it is opened anew, since they are not settled.
+fn gives_out_for_good(mut spool: Spool, directory: &Path, numbers: Range<u64>) {
+    assert_eq!(all(&mut spool), documents(numbers.clone()));
+    drop(spool);
+    assert_eq!(all(&mut open(directory)), documents(numbers));
+}
+
 fn files(directory: &Path) -> Vec<PathBuf> {
     segment::list(directory).unwrap().iter().map(|segment| segment::path(directory, segment.first)).collect()
 }
@@ -174,9 +181,7 @@ fn numbers_that_a_loss_of_power_took_are_not_given_again() {
     fs::write(file, "").unwrap();
     let mut spool = open(folder.path());
     spool.append("{\"n\":9}").unwrap();
-    assert_eq!(all(&mut spool), documents(9..10));
-    drop(spool);
-    assert_eq!(all(&mut open(folder.path())), documents(9..10));
+    gives_out_for_good(spool, folder.path(), 9..10);
 }
 
 #[test]
@@ -240,9 +245,7 @@ fn a_directory_that_takes_no_files_costs_nothing() {
     spool.settle(batch.to, 2).unwrap();
     unblock(folder.path());
     spool.append("{\"n\":3}").unwrap();
-    assert_eq!(all(&mut spool), documents(2..4));
-    drop(spool);
-    assert_eq!(all(&mut open(folder.path())), documents(2..4));
+    gives_out_for_good(spool, folder.path(), 2..4);
 }
 
 #[test]

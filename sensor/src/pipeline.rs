@@ -224,7 +224,6 @@ impl Pipeline {
         let sequence = self.next_sequence();
         let recorded = self.outputs.events.is_some().then(|| self.extras(event.uid, event.process, None));
         let document = self.origin.connection(event, sequence, recorded.as_ref().unwrap_or(&Extras::default()));
-        self.outputs.event(&document);
         let held = Held {
             event: event.clone(),
             sequence,
@@ -232,6 +231,7 @@ impl Pipeline {
             recorded: recorded.map(|_| document.clone()),
         };
         let outcome = self.judge(&document, Payload::Connection(Arc::new(held)));
+        self.outputs.event(document);
         tracing::trace!(?outcome, "connection");
     }
 
@@ -251,8 +251,9 @@ impl Pipeline {
             None => Extras { parent: self.deciding_parent(event.process, &event.lineage), ..Extras::default() },
         };
         let document = self.origin.exec(event, sequence, &extras);
-        self.outputs.event(&document);
-        match self.judge(&document, Payload::Exec) {
+        let outcome = self.judge(&document, Payload::Exec);
+        self.outputs.event(document);
+        match outcome {
             Some(Outcome::Match(Match { connection: Payload::Connection(held), elapsed_ms, assumed, .. })) => {
                 let found = Found { connection: Some(held), elapsed_ms, assumed };
                 self.alert(&found, event, sequence, extras);

@@ -40,9 +40,9 @@ impl Outputs {
     }
 
     /// Hands on a connection or an execution; never waits.
-    pub fn event(&mut self, event: &Value) {
+    pub fn event(&mut self, event: Value) {
         if let Some(queue) = &mut self.events {
-            queue.send(Arc::new(event.clone().into()));
+            queue.send(Arc::new(event.into()));
         }
     }
 

@@ -20,6 +20,21 @@ pub enum Fate {
     Note,
 }
 
+impl Fate {
+    /// In one word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Filtered => "filtered",
+            Self::Unarmed => "unarmed",
+            Self::Sent => "sent",
+            Self::Lost => "lost",
+            Self::Note => "note",
+        }
+    }
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $variant:ident = $hook:literal $fate:ident $cause:literal;)*) => {
         /// A counter; its number is its place in the counters map.

@@ -2,8 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use sensor::command::exit::Exit;
-use sensor::command::{alive, check, doctor, explain, replay, run, selftest};
-use sensor::config::Config;
+use sensor::command::{alive, check, configuration, doctor, explain, replay, run, selftest};
 use sensor::detect::rule::Parameters;
 use sensor::logging::{self, LogFormat, LogLevel};
 use std::io;
@@ -66,12 +65,9 @@ fn main() -> ExitCode {
 
 /// Runs a command that needs nothing but the rule's parameters.
 fn with_rule(config: Option<&Path>, command: impl FnOnce(&Parameters) -> Exit) -> Exit {
-    match Config::load(config) {
+    match configuration(config) {
         Ok(config) => command(&run::parameters(&config)),
-        Err(error) => {
-            tracing::error!("{error}");
-            Exit::Config
-        }
+        Err(exit) => exit,
     }
 }
 

@@ -119,7 +119,7 @@ impl Collector for Source {
         let seen = of(|fate| fate == Fate::Seen).map(|(counter, value)| ([("hook", counter.hook())], value));
         families.counters("kernel_events_seen", "Events that a hook has looked at", seen)?;
         let settled = of(|fate| !matches!(fate, Fate::Seen | Fate::Note)).map(|(counter, value)| {
-            ([("hook", counter.hook()), ("fate", word(counter.fate())), ("cause", counter.cause())], value)
+            ([("hook", counter.hook()), ("fate", counter.fate().word()), ("cause", counter.cause())], value)
         });
         families.counters("kernel_events", "What became of the events that a hook has looked at", settled)?;
         let missed = user.missed.iter().map(|(hook, runs)| ([("hook", hook.as_str())], *runs));
@@ -161,18 +161,6 @@ impl Collector for Source {
         let buckets: Vec<(f64, u64)> = bounds.zip(latency).collect();
         let sum = Duration::from_nanos(latency_ns).as_secs_f64();
         histogram.encode_histogram::<NoLabelSet>(sum, latency.iter().sum(), &buckets, None)
-    }
-}
-
-/// A fate as a label.
-fn word(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Seen => "seen",
-        Fate::Filtered => "filtered",
-        Fate::Unarmed => "unarmed",
-        Fate::Sent => "sent",
-        Fate::Lost => "lost",
-        Fate::Note => "note",
     }
 }
 

@@ -10,6 +10,7 @@ mod survey;
 mod system;
 mod text;
 
+use super::configuration;
 use super::exit::Exit;
 use super::run::start::{load_options, raise_memory_limit};
 use crate::config::Config;
@@ -51,12 +52,9 @@ struct Report<'a> {
 /// Looks at this host and prints to `out` what it found. Gives [`Exit::Ok`] if the sensor would work, be it degraded; the status
 /// that belongs to the worst fault otherwise; [`Exit::Config`] if the configuration is not valid.
 pub fn run(options: &Options, config: Option<&Path>, out: &mut impl Write) -> Exit {
-    let config = match Config::load(config) {
+    let config = match configuration(config) {
         Ok(config) => config,
-        Err(error) => {
-            tracing::error!("{error}");
-            return Exit::Config;
-        }
+        Err(exit) => return exit,
     };
     let survey = examine_host(&config);
     let findings = diagnose(&survey);

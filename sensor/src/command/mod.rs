@@ -8,3 +8,19 @@ pub mod explain;
 pub mod replay;
 pub mod run;
 pub mod selftest;
+
+use crate::config::Config;
+use exit::Exit;
+use std::path::Path;
+
+/// Reads the configuration.
+///
+/// # Errors
+///
+/// [`Exit::Config`] if it is not valid, which is logged.
+pub fn configuration(path: Option<&Path>) -> Result<Config, Exit> {
+    Config::load(path).map_err(|error| {
+        tracing::error!("{error}");
+        Exit::Config
+    })
+}

@@ -5,6 +5,7 @@ mod outputs;
 pub(super) mod start;
 
 use self::metrics::Metrics;
+use super::configuration;
 use super::exit::Exit;
 use super::replay::Format;
 use crate::config::Config;
@@ -57,12 +58,9 @@ pub struct Options {
 /// Runs until a signal asks to stop.
 #[must_use]
 pub fn run(options: &Options, config_path: Option<&Path>) -> Exit {
-    let config = match Config::load(config_path) {
+    let config = match configuration(config_path) {
         Ok(config) => config,
-        Err(error) => {
-            tracing::error!("{error}");
-            return Exit::Config;
-        }
+        Err(exit) => return exit,
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -8,6 +8,7 @@ mod loopback;
 mod sensor;
 mod shell;
 
+use super::configuration;
 use super::exit::Exit;
 use super::run::parameters;
 use crate::alert::text;
@@ -51,12 +52,9 @@ struct Report {
 /// Runs the test, prints to `out` what it has shown, and gives [`Exit::Ok`] if the alert came; otherwise the exit status with which
 /// the sensor did not start, or [`Exit::Failed`].
 pub fn run(options: &Options, config: Option<&Path>, out: &mut impl Write) -> Exit {
-    let config = match Config::load(config) {
+    let config = match configuration(config) {
         Ok(config) => config,
-        Err(error) => {
-            tracing::error!("{error}");
-            return Exit::Config;
-        }
+        Err(exit) => return exit,
     };
     let mut report = Report::default();
     let result = perform(&config, &mut report);

@@ -130,15 +130,10 @@ impl Snapshot {
 
 /// The counter's name within its hook.
 fn name(counter: Counter) -> String {
-    let fate = match counter.fate() {
-        Fate::Seen => return "seen".to_owned(),
-        Fate::Filtered => "filtered",
-        Fate::Unarmed => "unarmed",
-        Fate::Sent => "sent",
-        Fate::Lost => "lost",
-        Fate::Note => "note",
-    };
-    format!("{fate}_{}", counter.cause())
+    match counter.fate() {
+        Fate::Seen => Fate::Seen.word().to_owned(),
+        fate => format!("{}_{}", fate.word(), counter.cause()),
+    }
 }
 
 #[cfg(test)]

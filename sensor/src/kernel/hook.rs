@@ -22,6 +22,12 @@ pub enum Fact {
     Exec,
 }
 
+impl Fact {
+    /// All of them, in the order in which the sensor attaches to them: exec first, so that an execution that follows a connection is
+    /// never missed.
+    pub const ALL: [Self; 3] = [Self::Exec, Self::Connect, Self::Accept];
+}
+
 impl Display for Fact {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -234,13 +240,18 @@ pub struct Choice {
     pub refusals: Vec<Refusal>,
 }
 
+impl Choice {
+    /// The kind of hook that is attached, or `off`.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        self.candidate.map_or_else(|| "off".to_owned(), |candidate| candidate.mechanism.to_string())
+    }
+}
+
 impl Display for Choice {
     /// Such as `connect=fentry`.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match &self.candidate {
-            Some(candidate) => write!(f, "{}={}", self.fact, candidate.mechanism),
-            None => write!(f, "{}=off", self.fact),
-        }
+        write!(f, "{}={}", self.fact, self.kind())
     }
 }
 

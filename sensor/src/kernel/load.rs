@@ -86,7 +86,7 @@ pub struct Prepared {
 /// See [`LoadError`].
 pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     let mut prepared = prepare(options)?;
-    // The exec hook first: an execution that follows a connection is then never missed.
+    // As in Fact::ALL.
     let choices = vec![
         prepared.attach(Fact::Exec, None)?,
         prepared.attach(Fact::Connect, options.connect)?,
@@ -193,7 +193,7 @@ type Parameters = Vec<(&'static str, usize)>;
 fn inspect(path: &Path) -> Result<(Resolved, Parameters), LoadError> {
     let btf = Btf::read(path).map_err(|reason| LoadError::Btf { path: path.to_owned(), reason })?;
     let resolved = layout::resolve(&btf)?;
-    let attachments = [Fact::Connect, Fact::Accept, Fact::Exec].into_iter().flat_map(candidates);
+    let attachments = Fact::ALL.into_iter().flat_map(candidates);
     let functions =
         attachments.flat_map(|candidate| candidate.attachments).filter_map(|attachment| match attachment.place {
             Place::FunctionExit(function, Some(_)) => Some(function),

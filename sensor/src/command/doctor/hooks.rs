@@ -11,8 +11,6 @@ use crate::kernel::load::{Options, Prepared, prepare};
 use crate::kernel::preemption::Kernel;
 use crate::kernel::ring::Ring;
 
-/// The facts in the order in which the sensor attaches to them.
-const FACTS: [Fact; 3] = [Fact::Exec, Fact::Connect, Fact::Accept];
 /// A program that can be preempted may be skipped once: then another canary is sent.
 const CANARIES: usize = 3;
 /// Records that are taken at a time; other doctors and other programs with the canary's name may have made some.
@@ -62,7 +60,7 @@ fn each(config: &Config, mut outcome: impl FnMut(Fact, &hook::Candidate) -> Outc
         let candidates = ordered(fact, kernel).iter().map(|candidate| one(fact, candidate)).collect();
         Hook::new(fact.to_string(), configured(config, fact), candidates)
     };
-    FACTS.map(hook).into()
+    Fact::ALL.map(hook).into()
 }
 
 /// What the configuration says about a fact.

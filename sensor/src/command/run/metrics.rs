@@ -1,6 +1,5 @@
 //! What `sensor run` gives to those who ask for its numbers.
 
-use super::start::chosen;
 use crate::config::{Config, Listen};
 use crate::kernel::load::Loaded;
 use crate::kernel::ring::Ring;
@@ -31,10 +30,10 @@ impl Metrics {
             ("connections", fill(rings.0, config.rings.connections)?),
             ("executions", fill(rings.1, config.rings.executions)?),
         ];
-        let hooks = ["exec", "connect", "accept"].map(|fact| (fact.to_owned(), chosen(&loaded.choices, fact)));
+        let hooks = loaded.choices.iter().map(|choice| (choice.fact.to_string(), choice.kind()));
         let board = Arc::new(Mutex::new(user_side(pipeline, &BTreeMap::new())));
         let counters = Arc::clone(&loaded.counters);
-        let source = Source { counters, rings, hooks: hooks.into(), board: Arc::clone(&board) };
+        let source = Source { counters, rings, hooks: hooks.collect(), board: Arc::clone(&board) };
         let server = Server::start(listen, source)?;
         tracing::info!("metrics are served on {listen}");
         Ok(Self { board, _server: server })

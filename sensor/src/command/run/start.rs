@@ -15,7 +15,7 @@ use crate::enrich::{clock, process};
 use crate::event::ecs::Origin;
 use crate::event::{BootTime, ProcessKey, WallOffset};
 use crate::heartbeat::Heartbeat;
-use crate::kernel::hook::{ACCEPT_OFF, Choice, Mechanism, PREEMPTED};
+use crate::kernel::hook::{ACCEPT_OFF, Choice, Fact, Mechanism, PREEMPTED};
 use crate::kernel::load::{self, KERNEL_BTF, Loaded};
 use crate::kernel::log::KernelLog;
 use crate::kernel::ring::Ring;
@@ -78,12 +78,13 @@ pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
     log_choices(&loaded);
 
     let (boot, wall) = clock::now();
+    let hooks = loaded.choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let origin = Origin {
         host_id: host.id.clone(),
         boot_id: host.boot_id.clone(),
         host: host.to_ecs(),
         offset: WallOffset::between(boot, wall),
-        hooks: loaded.choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        hooks: hooks.clone(),
         degraded: degraded(&loaded.choices).into_iter().chain(processes.as_ref().err().map(|_| FOREIGN_PROC)).collect(),
     };
     tracing::debug!(host_id = host.id, source = host.id_source, "host");
@@ -102,10 +103,11 @@ pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
         None => None,
     };
 
-    let [exec, connect, accept] = ["exec", "connect", "accept"].map(|fact| chosen(&loaded.choices, fact));
+    let kind =
+        |fact| loaded.choices.iter().find(|choice| choice.fact == fact).map_or_else(|| "off".to_owned(), Choice::kind);
+    let [exec, connect, accept] = Fact::ALL.map(kind);
     tracing::info!(exec, connect, accept, "sensor ready");
-    let status = format!("exec={exec} connect={connect} accept={accept}");
-    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(&hooks)]);
     Ok(Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat, metrics })
 }
 
@@ -155,11 +157,6 @@ fn degraded(choices: &[Choice]) -> Vec<&'static str> {
     let own = |choice: &Choice| choice.candidate.map_or(ACCEPT_OFF, |one| one.degraded);
     let preempted = choices.iter().any(|choice| choice.preempted);
     choices.iter().map(own).filter(|reason| !reason.is_empty()).chain(preempted.then_some(PREEMPTED)).collect()
-}
-
-pub(super) fn chosen(choices: &[Choice], fact: &str) -> String {
-    let choice = choices.iter().find(|choice| choice.fact.to_string() == fact);
-    choice.and_then(|choice| choice.candidate).map_or("off".to_owned(), |candidate| candidate.mechanism.to_string())
 }
 
 /// Reads from /proc what happened before the hooks were attached.

@@ -40,8 +40,8 @@ use suite::Tests;
 /// Which kernels, and what to do there.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Kernel series such as 6.12, `newest`, or `all`
-    #[arg(long, value_delimiter = ',', default_value = USUAL)]
+    /// Kernel series such as 6.12, `newest`, or `all`; if none is named, those that are usual for the processor
+    #[arg(long, value_delimiter = ',')]
     kernel: Vec<Wanted>,
     /// Processors of the machines
     #[arg(long, value_delimiter = ',', default_value = machine::X86_64.arch, value_parser = machine::PROCESSORS.map(|it| it.arch))]
@@ -69,9 +69,7 @@ enum Suite {
     Faults,
 }
 
-/// Series on which every change is tested: the long-lived ones, and the newest.
-const USUAL: &str = "5.10,6.1,6.12,newest";
-/// The one of them that the distribution comes with.
+/// The series that the distribution comes with.
 const DISTRIBUTION: &str = "6.12";
 
 /// Runs the suites and prints the sums on the last line.
@@ -86,8 +84,7 @@ pub(crate) fn vm(root: &Path, options: &Options) -> Result<ExitCode> {
 /// The tests on the usual kernels, as a part of all tests. Where there are no kernels to be had, this is a test skipped.
 pub(crate) fn usual(root: &Path, filter: Option<&str>) -> Result<Tally> {
     let mut sum = Tally::default();
-    for (kernel, suite) in [(USUAL, Suite::Core), (DISTRIBUTION, Suite::Shells)] {
-        let kernel = kernel.split(',').map(str::parse).collect::<Result<_>>()?;
+    for (kernel, suite) in [(vec![], Suite::Core), (vec![DISTRIBUTION.parse()?], Suite::Shells)] {
         let (arch, filter) = (vec![machine::X86_64.arch.to_owned()], filter.map(str::to_owned));
         let options = Options { kernel, arch, suite: vec![suite], newer: false, record: false, filter };
         sum += match perform(root, &options) {
@@ -111,10 +108,12 @@ fn perform(root: &Path, options: &Options) -> Result<Tally> {
 }
 
 fn on(processor: Processor, root: &Path, options: &Options) -> Result<Tally> {
-    let Processor { arch, debian_arch, program, package, .. } = processor;
+    let Processor { arch, debian_arch, program, package, usual, .. } = processor;
     setup::for_guests(program, package)?;
     setup::for_processor(arch, debian_arch)?;
-    let kernels = Store::new(&root.join("target/vm"), debian_arch).obtain(&options.kernel, options.newer)?;
+    let usual = usual.iter().map(|series| series.parse()).collect::<Result<Vec<_>>>()?;
+    let wanted = if options.kernel.is_empty() { &usual } else { &options.kernel };
+    let kernels = Store::new(&root.join("target/vm"), debian_arch).obtain(wanted, options.newer)?;
     let programs = programs::build(root, arch)?;
     let accelerator = Accelerator::best(processor);
     let names: Vec<String> = kernels.iter().map(|kernel| format!("{} ({})", kernel.series, kernel.version)).collect();

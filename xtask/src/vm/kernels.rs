@@ -4,7 +4,7 @@
 use super::archive::{Archive, Package, file_name};
 use super::series::{Series, Wanted, select};
 use crate::shell;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,8 +44,18 @@ impl Store {
         }
         let archive = Archive::open(&self.archive, self.debian_arch)?;
         archive.update()?;
-        let index = archive.kernels()?;
-        self.fetch(&archive, &select(wanted, &known(&index)?)?, &index)?;
+        let mut index = archive.kernels()?;
+        loop {
+            let gone = self.fetch(&archive, &select(wanted, &known(&index)?)?, &index)?;
+            if gone.is_empty() {
+                break;
+            }
+            for series in gone {
+                // One that was asked for by its number is missed at the next turn.
+                println!("no kernel of series {series} can be had any more");
+                index.remove(&series.to_string());
+            }
+        }
         self.write_index(&index)?;
         self.kept(wanted)?.context("a kernel that was just fetched is not there")
     }
@@ -63,28 +73,30 @@ impl Store {
     }
 
     /// Fetches the newest package of each series that is still on the mirror, unless it is there: all of them at once, then
-    /// the one before for those that were gone.
-    fn fetch(&self, archive: &Archive, series: &[Series], index: &Index) -> Result<()> {
+    /// the one before for those that were gone. Returns the series of which all are gone.
+    fn fetch(&self, archive: &Archive, series: &[Series], index: &Index) -> Result<Vec<Series>> {
         let packages = |series: &Series| index.get(&series.to_string()).into_iter().flatten();
         let mut pending: Vec<(Series, _)> = series.iter().map(|series| (*series, packages(series))).collect();
-        let mut failure = None;
+        let mut gone = Vec::new();
         loop {
             let mut round = Vec::new();
             for (series, candidates) in &mut pending {
-                let Some(package) = candidates.next() else {
-                    let error = failure.unwrap_or_else(|| anyhow!("there is no package"));
-                    return Err(error).with_context(|| format!("no kernel of series {series} can be had"));
-                };
-                round.push((*series, package));
+                match candidates.next() {
+                    Some(package) => round.push((*series, package)),
+                    None => gone.push(*series),
+                }
             }
             round.retain(|(_, package)| !self.image(package).is_file());
             pending.retain(|(series, _)| round.iter().any(|(wanted, _)| wanted == series));
             if round.is_empty() {
-                return Ok(());
+                return Ok(gone);
             }
             let directory = tempfile::Builder::new().prefix("fetch-").tempdir_in(self.make()?)?;
             let packages: Vec<&Package> = round.iter().map(|(_, package)| *package).collect();
-            failure = archive.download(&packages, directory.path()).err();
+            // What is wrong with those that could not be had, apt has said.
+            if let Err(error) = archive.download(&packages, directory.path()) {
+                println!("{error}");
+            }
             for (series, package) in round {
                 let file = directory.path().join(file_name(package, self.debian_arch));
                 if file.is_file() {

@@ -35,6 +35,8 @@ pub(crate) struct Processor {
     pub(crate) options: &'static [&'static str],
     /// The kernel's name of the first serial port.
     pub(crate) console: &'static str,
+    /// Series on which it is tested if none are named.
+    pub(crate) usual: &'static [&'static str],
 }
 
 /// Without the two features the kernel clears pages by eight bytes at a time: an emulator goes through them one by one.
@@ -45,6 +47,8 @@ pub(crate) const X86_64: Processor = Processor {
     package: "qemu-system-x86",
     options: &["-cpu", "max,-erms,-fsrm"],
     console: "ttyS0",
+    // The long-lived ones, and the newest.
+    usual: &["5.10", "6.1", "6.12", "newest"],
 };
 
 /// Authenticated pointers, which the kernel uses in every function if it can, cost an emulator a lot.
@@ -55,6 +59,8 @@ pub(crate) const AARCH64: Processor = Processor {
     package: "qemu-system-arm",
     options: &["-machine", "virt,gic-version=max", "-cpu", "max,pauth=off"],
     console: "ttyAMA0",
+    // One without fentry and one with it.
+    usual: &["6.1", "6.12"],
 };
 
 /// All of them.

@@ -2,10 +2,12 @@
 //!
 //! The kernels are Debian's, fetched once ([`kernels`]). Each boots in QEMU ([`machine`]) with an initramfs that holds the
 //! tests and the sensor, linked statically ([`programs`], [`initramfs`]). A guest tells its results over its serial console
-//! ([`protocol`], [`transcript`]); some have a distribution on a disk beside it ([`image`]). What is expected of it is committed ([`expected`], [`fixture`]), and anything else is a
-//! failure ([`verdict`]). What was seen is written to `docs/kernels.md` ([`document`]).
+//! ([`protocol`], [`transcript`]); some have a distribution on a disk beside it ([`image`]). What is expected of it is committed
+//! ([`expected`], [`fixture`]), and anything else is a failure ([`verdict`]). What was seen is written to `docs/kernels.md`
+//! ([`document`]). On a processor that counts instructions it is measured what the programs of the kernel side cost ([`cost`]).
 
 mod archive;
+mod cost;
 mod document;
 mod expected;
 mod faults;
@@ -52,7 +54,8 @@ pub(crate) struct Options {
     /// Look for newer kernels, where otherwise those that are there are used
     #[arg(long)]
     newer: bool,
-    /// Write down what the sensor finds in the kernels' type information, to be looked at and committed
+    /// Write down what the sensor finds in the kernels' type information, or what its programs cost, to be looked at and
+    /// committed
     #[arg(long)]
     record: bool,
     /// Only tests whose names contain this
@@ -65,6 +68,8 @@ enum Suite {
     Core,
     /// All tests on a distribution with its shells, with the hooks that the sensor chooses
     Shells,
+    /// Instructions that the programs of the kernel side take, compared with those that are committed
+    Cost,
     /// Guests that go wrong, each of which must be noticed; on the newest of the kernels
     Faults,
 }
@@ -124,6 +129,7 @@ fn on(processor: Processor, root: &Path, options: &Options) -> Result<Tally> {
         sum += match suite {
             Suite::Core => core(&guests, &kernels, options)?,
             Suite::Shells => shells(&guests, &kernels, options)?,
+            Suite::Cost => cost::measure(&guests, &kernels, options.record)?,
             Suite::Faults => faults::all_noticed(&guests, &kernels)?,
         };
     }

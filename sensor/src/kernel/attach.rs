@@ -113,7 +113,13 @@ pub(super) fn unload(program: &mut Program) {
     };
 }
 
-fn attach_program(program: &mut Program, place: Place, first: bool, btf: &Btf) -> Result<(), ProgramError> {
+/// Loads a program, if this is its `first` place, and attaches it there until it is dropped or unloaded. `btf` is the running
+/// kernel's type information.
+///
+/// # Errors
+///
+/// What the kernel says against it, or that the program is of another kind than the place.
+pub fn attach_program(program: &mut Program, place: Place, first: bool, btf: &Btf) -> Result<(), ProgramError> {
     match (program, place) {
         (Program::FExit(program), Place::FunctionExit(function, _)) => {
             program.load(function, btf)?;

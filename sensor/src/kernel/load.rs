@@ -168,6 +168,11 @@ impl Prepared {
         &self.counters
     }
 
+    /// The object, for what reads its programs and maps.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
     /// Detaches and unloads all programs; they can be tried out again.
     pub fn detach(&mut self) {
         detach(&mut self.ebpf);

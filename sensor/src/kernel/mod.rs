@@ -1,6 +1,6 @@
 //! The kernel side as seen from user space: what the running kernel offers, loading, ring buffers, counters.
 
-mod attach;
+pub mod attach;
 pub mod btf;
 pub mod counters;
 pub mod error;

@@ -3,17 +3,23 @@
 //! The machine has nothing but an initramfs with this program, the suite, the sensor and a plan. In this order: mounts what
 //! every system has, moves to a root of its own, brings the loopback device up, tells which kernel this is and what the
 //! sensor finds in its type information, tries the hooks that must be refused, runs the suite as often as the plan says,
-//! tells the end and switches the machine off. `xtask/src/vm` reads what is told, from the serial console.
+//! measures what the programs of the kernel side cost if the plan says so, tells the end and switches the machine off.
+//! `xtask/src/vm` reads what is told, from the serial console.
 
+mod cost;
 mod facts;
 mod fault;
 mod kernels;
+#[path = "../net.rs"]
+mod net;
 #[path = "../../../xtask/src/vm/protocol.rs"]
 mod protocol;
 mod refusal;
 mod suite;
 mod system;
 mod tell;
+#[path = "../tiny.rs"]
+mod tiny;
 
 use anyhow::{Context, Result};
 use protocol::{PLAN, Plan};
@@ -21,6 +27,9 @@ use std::process::ExitCode;
 use tell::Told;
 
 fn main() -> ExitCode {
+    if let Ok(next) = std::env::var(cost::VARIABLE) {
+        return cost::main(&next);
+    }
     if std::process::id() != 1 {
         tell::log("this program is the first process of a virtual machine; see `cargo xtask vm`");
         return ExitCode::from(2);
@@ -52,6 +61,9 @@ fn perform(told: &mut Told) -> Result<()> {
     }
     for run in &plan.runs {
         suite::run(run, told)?;
+    }
+    if plan.cost {
+        cost::measure(told)?;
     }
     told.end()
 }

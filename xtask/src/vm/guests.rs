@@ -18,9 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Guests at a time. Each has two processors, since much goes wrong only with more than one.
+/// Guests at a time.
 const AT_A_TIME: usize = 2;
-const CPUS: u32 = 2;
 /// A guest that tests may take to its end, and one that must not be silent for longer than any single test.
 const LIMITS: Limits = Limits { total: Duration::from_secs(2400), silence: Duration::from_secs(400) };
 
@@ -57,23 +56,7 @@ impl Guests<'_> {
         record: bool,
     ) -> Result<Vec<Outcome>> {
         let table = Table::read(self.root)?;
-        let queue = Mutex::new(kernels.iter());
-        let outcomes = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..AT_A_TIME {
-                scope.spawn(|| {
-                    loop {
-                        // A statement of its own, behind which the queue is free for the other thread.
-                        let next = lock(&queue).next();
-                        let Some(kernel) = next else { break };
-                        let outcome = self.kernel(tests, &table, kernel, filter, record);
-                        lock(&outcomes).push(outcome);
-                    }
-                });
-            }
-        });
-        let outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut outcomes = outcomes.into_iter().collect::<Result<Vec<_>>>()?;
+        let mut outcomes = side_by_side(kernels, |kernel| self.kernel(tests, &table, kernel, filter, record))?;
         outcomes.sort_by_key(|outcome| outcome.kernel.series);
         Ok(outcomes)
     }
@@ -129,7 +112,7 @@ impl Guests<'_> {
             initramfs: initramfs.path(),
             disk: tests.disk.as_deref(),
             memory_mib: tests.memory_mib,
-            cpus: CPUS,
+            cpus: tests.cpus,
         };
         let mut transcript = Transcript::default();
         let mut written = Ok(());
@@ -159,6 +142,26 @@ impl Guests<'_> {
         initramfs.file(PLAN.trim_start_matches('/'), 0o644, &serde_json::to_vec(plan)?)?;
         Ok(initramfs.finish()?.into_inner()?)
     }
+}
+
+/// Does something with each kernel, two at a time. The results come in any order.
+pub(crate) fn side_by_side<T: Send>(kernels: &[Kernel], each: impl Fn(&Kernel) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let queue = Mutex::new(kernels.iter());
+    let results = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                loop {
+                    // A statement of its own, behind which the queue is free for the other thread.
+                    let next = lock(&queue).next();
+                    let Some(kernel) = next else { break };
+                    let result = each(kernel);
+                    lock(&results).push(result);
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -18,6 +18,8 @@ pub(crate) enum Accelerator {
     Kvm,
     /// Translation; works everywhere, many times slower.
     Tcg,
+    /// Translation by one thread, which can count instructions.
+    Counting,
 }
 
 /// A processor that guests can have.
@@ -33,6 +35,8 @@ pub(crate) struct Processor {
     pub(crate) package: &'static str,
     /// Options that choose the machine.
     pub(crate) options: &'static [&'static str],
+    /// Parameters of the kernel beside those that all have.
+    pub(crate) parameters: &'static str,
     /// The kernel's name of the first serial port.
     pub(crate) console: &'static str,
     /// Series on which it is tested if none are named.
@@ -46,9 +50,27 @@ pub(crate) const X86_64: Processor = Processor {
     program: "qemu-system-x86_64",
     package: "qemu-system-x86",
     options: &["-cpu", "max,-erms,-fsrm"],
+    parameters: "",
     console: "ttyS0",
     // The long-lived ones, and the newest.
     usual: &["5.10", "6.1", "6.12", "newest"],
+};
+
+/// One whose clock goes on by a nanosecond with each instruction, and while it waits jumps to the end of that. Everything that
+/// differs from one start to the next is fixed: the date, the processor's kind, random numbers, addresses.
+pub(crate) const X86_64_COUNTING: Processor = Processor {
+    options: &[
+        "-cpu",
+        "Haswell-v4,-rdrand,-rdseed",
+        "-icount",
+        "shift=0,sleep=off,align=off",
+        "-rtc",
+        "base=2026-01-01,clock=vm",
+        "-seed",
+        "1",
+    ],
+    parameters: "nokaslr randomize_kstack_offset=0 mitigations=off tsc=reliable",
+    ..X86_64
 };
 
 /// Authenticated pointers, which the kernel uses in every function if it can, cost an emulator a lot.
@@ -58,6 +80,7 @@ pub(crate) const AARCH64: Processor = Processor {
     program: "qemu-system-aarch64",
     package: "qemu-system-arm",
     options: &["-machine", "virt,gic-version=max", "-cpu", "max,pauth=off"],
+    parameters: "",
     console: "ttyAMA0",
     // One without fentry and one with it.
     usual: &["6.1", "6.12"],
@@ -140,7 +163,8 @@ impl Guest<'_> {
             // Kernels have the driver of such a disk built in.
             command.args(["-device", "nvme,drive=disk,serial=disk", "-drive", &drive(disk)]);
         }
-        command.args(["-append", &format!("console={} {PARAMETERS}", processor.console)]);
+        let Processor { console, parameters, .. } = processor;
+        command.args(["-append", &format!("console={console} {PARAMETERS} {parameters}")]);
         command
     }
 
@@ -162,6 +186,7 @@ impl Accelerator {
         match self {
             Self::Kvm => "KVM",
             Self::Tcg => "an emulated processor",
+            Self::Counting => "an emulated processor that counts instructions",
         }
     }
 
@@ -169,6 +194,7 @@ impl Accelerator {
         match self {
             Self::Kvm => "kvm",
             Self::Tcg => "tcg,thread=multi",
+            Self::Counting => "tcg,thread=single",
         }
     }
 

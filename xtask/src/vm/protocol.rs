@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) refusals: Vec<Refusal>,
     /// Runs of the suite.
     pub(crate) runs: Vec<Run>,
+    /// Measure what the programs of the kernel side cost.
+    pub(crate) cost: bool,
 }
 
 /// A forced hook that must not be had on this kernel.
@@ -109,6 +111,22 @@ pub(crate) enum Message {
         outcome: Outcome,
         /// What was seen in a failed test, or why it was skipped.
         details: String,
+    },
+    /// A hook of which it cannot be measured what its programs cost.
+    Refused {
+        /// Such as `exec=tracepoint`.
+        hook: String,
+        /// What the kernel says against it.
+        reason: String,
+    },
+    /// What a program of the kernel side costs.
+    Cost {
+        /// What happens.
+        situation: String,
+        /// The program that sees it.
+        program: String,
+        /// Instructions that it takes, all its runs together.
+        instructions: u64,
     },
     /// The plan was carried out; how many results of each kind were told.
     End {

@@ -11,6 +11,8 @@ pub(crate) struct Tests {
     /// What a guest has. Each sensor takes 40 MiB for a moment when it reads the kernel's types, tests start several at
     /// once, and the suite itself keeps all documents, which takes 100 MiB.
     pub(crate) memory_mib: u32,
+    /// Two for tests, since much goes wrong only with more than one.
+    pub(crate) cpus: u32,
     /// The file with its root; none for a root in memory that has nothing but the programs of the tests.
     pub(crate) disk: Option<PathBuf>,
     /// Whether each kind of hook is forced in turn.
@@ -23,13 +25,19 @@ impl Tests {
     /// Those that need nothing but the kernel, with each hook.
     pub(crate) fn core() -> Self {
         let arguments = &["--jobs", "3", "not:userland", "not:storm"];
-        Self { name: "core", memory_mib: 768, disk: None, each_hook: true, arguments }
+        Self { name: "core", memory_mib: 768, cpus: 2, disk: None, each_hook: true, arguments }
     }
 
     /// All of them on a distribution, with the hooks that the sensor chooses.
     pub(crate) fn shells(image: PathBuf) -> Self {
         let arguments = &["--jobs", "3", "not:storm"];
-        Self { name: "shells", memory_mib: 512, disk: Some(image), each_hook: false, arguments }
+        Self { name: "shells", memory_mib: 512, cpus: 2, disk: Some(image), each_hook: false, arguments }
+    }
+
+    /// None of them: it is measured what they would make the programs of the kernel side do. One processor, whose instructions
+    /// are counted.
+    pub(crate) fn cost() -> Self {
+        Self { name: "cost", memory_mib: 384, cpus: 1, disk: None, each_hook: false, arguments: &[] }
     }
 
     /// What a guest is to do.

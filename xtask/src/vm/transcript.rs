@@ -30,6 +30,10 @@ pub(crate) struct Transcript {
     pub(crate) hooks: Vec<(String, String, String)>,
     /// Results in the order in which they came.
     pub(crate) results: Vec<TestResult>,
+    /// What programs cost: situation, program, instructions.
+    pub(crate) costs: Vec<(String, String, u64)>,
+    /// Hooks of which that cannot be measured, and why.
+    pub(crate) refused: Vec<(String, String)>,
     /// Sums of the end: passed, failed, skipped.
     pub(crate) end: Option<(u64, u64, u64)>,
     /// Lines that were no messages, but should have been, and messages that came twice or late.
@@ -63,6 +67,10 @@ impl Transcript {
             Message::Hooks { run, connect, accept } => self.hooks.push((run, connect, accept)),
             Message::Result { run, test, outcome, details } => {
                 self.results.push(TestResult { run, test, outcome, details });
+            }
+            Message::Refused { hook, reason } => self.refused.push((hook, reason)),
+            Message::Cost { situation, program, instructions } => {
+                self.costs.push((situation, program, instructions));
             }
             Message::End { passed, failed, skipped } => self.end = Some((passed, failed, skipped)),
         }

@@ -46,8 +46,8 @@ struct Options {
     /// Force hooks, as in connect=kprobe,accept=tracepoint; again for another run with others
     #[arg(long, value_name = "HOOK=KIND,…")]
     hooks: Vec<String>,
-    /// Tests at a time
-    #[arg(long, default_value_t = 8, value_name = "N")]
+    /// Tests at a time; the last one given counts
+    #[arg(long, default_value_t = 8, value_name = "N", overrides_with = "jobs")]
     jobs: usize,
     /// Print each line as a JSON object
     #[arg(long)]

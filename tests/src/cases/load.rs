@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub(super) const CASES: &[Case] = &[
     case("load: a hundred reverse shells one after another", one_after_another),
-    case("load: twenty reverse shells at once", at_once),
+    tagged("load: twenty reverse shells at once", &[Tag::Crowd], at_once),
     case("load: reverse shells among many other programs", among_others),
     tagged("load: a flood of connections hides no shell", &[Tag::Own, Tag::Alone], flood),
     tagged("load: what happened while the sensor stood still is not lost", &[Tag::Own, Tag::Alone], stood_still),

@@ -37,6 +37,9 @@ pub(crate) enum Tag {
     Storm,
     /// Has the same outcome whatever the hooks are.
     Once,
+    /// Several tasks connect or accept at the same moment and each is looked for, which a hook that can be interrupted cannot
+    /// promise.
+    Crowd,
 }
 
 impl Tag {
@@ -48,6 +51,7 @@ impl Tag {
             Self::Alone => "alone",
             Self::Storm => "storm",
             Self::Once => "once",
+            Self::Crowd => "crowd",
         }
     }
 }

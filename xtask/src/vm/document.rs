@@ -17,9 +17,13 @@ const TEXT: &str = "\
 Written by `cargo xtask vm`, which boots each kernel in a virtual machine and runs the end-to-end tests there with each
 kind of hook forced in turn, and once more with the hooks that the sensor chooses by itself.
 
-\"works\" means that all tests passed with this hook: what was seen was compared field by field. \"refused\" means that the
-sensor said so at its start and ended with exit status 4. What is expected of each kernel stands in
-`tests/kernels/expected.toml`.
+- \"works\": all tests passed with this hook; what was seen was compared field by field.
+- \"works, one at a time\": the same, with one test after another. This kernel can take the processor from a task inside of the
+  hook, and then skips what another task does there. The sensor says so at its start, counts what was skipped, and chooses
+  another hook by itself.
+- \"refused\": the sensor said so at its start and ended with exit status 4.
+
+What is expected of each kernel stands in `tests/kernels/expected.toml`. The hooks:
 
 - connect, fentry: at the exit of `tcp_connect`; kprobe: at its entry; tracepoint: `inet_sock_set_state`.
 - accept, fentry: at the exit of `inet_csk_accept` and at the entry of `security_sock_graft`; kprobe: at the entry of
@@ -50,6 +54,7 @@ fn cells(kernel: &Kernel, expected: &Expected) -> Vec<String> {
     let mut cells = vec![kernel.version.clone()];
     for fact in FACTS {
         cells.extend(KINDS.map(|kind| match expected.hook(fact, kind) {
+            Some(Hook::Works) if expected.interrupted(kind) => "works, one at a time".to_owned(),
             Some(Hook::Works) => "works".to_owned(),
             Some(Hook::Refused(_)) => "refused".to_owned(),
             None => "not tried".to_owned(),

@@ -15,6 +15,10 @@ pub(crate) const FACTS: [&str; 2] = ["connect", "accept"];
 pub(crate) const AUTO: &str = "auto";
 /// Leaves out the tests that have the same outcome whatever the hooks are.
 const NOT_ONCE: &str = "not:once";
+/// The kind of hook that another task can interrupt where the kernel preempts: it then skips that task's event. What it sees
+/// of one test after another is tested.
+const INTERRUPTED: &str = "fentry";
+const ONE_AT_A_TIME: [&str; 3] = ["--jobs", "1", "not:crowd"];
 
 /// What a forced hook does.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -130,6 +134,11 @@ impl Expected {
         order.into_iter().find(|kind| self.hook(fact, kind) == Some(&Hook::Works)).unwrap_or("none")
     }
 
+    /// Whether a forced hook misses some of several events at the same moment.
+    pub(crate) fn interrupted(&self, kind: &str) -> bool {
+        self.preemptible && kind == INTERRUPTED
+    }
+
     /// What each run must find attached, by fact.
     pub(crate) fn attached(&self, run: &str, fact: &str) -> &str {
         match KINDS.into_iter().find(|kind| *kind == run) {
@@ -143,10 +152,18 @@ impl Expected {
     pub(crate) fn plan(&self, arguments: &[&str]) -> Plan {
         let mut plan = Plan::default();
         let run = |name: &str, hooks: Vec<String>| {
-            let forced = (!hooks.is_empty()).then(|| ["--hooks".to_owned(), hooks.join(",")]);
-            let once = (!hooks.is_empty()).then(|| NOT_ONCE.to_owned());
-            let arguments = arguments.iter().map(|argument| (*argument).to_owned()).chain(once);
-            Run { name: name.to_owned(), arguments: forced.into_iter().flatten().chain(arguments).collect() }
+            let mut all = Vec::new();
+            if !hooks.is_empty() {
+                all.extend(["--hooks".to_owned(), hooks.join(",")]);
+            }
+            all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+            if !hooks.is_empty() {
+                all.push(NOT_ONCE.to_owned());
+            }
+            if self.interrupted(name) {
+                all.extend(ONE_AT_A_TIME.map(str::to_owned));
+            }
+            Run { name: name.to_owned(), arguments: all }
         };
         plan.runs.push(run(AUTO, Vec::new()));
         for kind in KINDS {
@@ -218,6 +235,10 @@ pub(crate) mod tests {
         ];
         assert_eq!(runs, expected);
         assert_eq!(plan.refusals.len(), 1);
+        let preemptible = of("7.0").plan(&["--jobs", "3"]);
+        let runs: Vec<_> = preemptible.runs.iter().map(|run| run.arguments.join(" ")).collect();
+        assert_eq!(runs[1], "--hooks connect=fentry,accept=fentry --jobs 3 not:once --jobs 1 not:crowd");
+        assert!(!runs[0].contains("not:crowd") && !runs[2].contains("not:crowd") && !runs[3].contains("not:crowd"));
         assert_eq!(of("6.1").attached("fentry", "accept"), "kprobe");
         assert_eq!(of("6.1").attached("fentry", "connect"), "fentry");
     }

@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// Also build the eBPF object in two directories and compare the bytes
     #[arg(long)]
     reproducible: bool,
+    /// In virtual machines, every kernel and processor that can be had, where otherwise a few stand for all; takes hours
+    #[arg(long)]
+    full: bool,
     /// Only unit and end-to-end tests whose names contain this; without virtual machines, unless they are a step asked for
     filter: Option<String>,
 }
@@ -41,15 +44,15 @@ enum Step {
     Fuzz,
     /// The end-to-end tests, as root
     Live,
-    /// The end-to-end tests in virtual machines: on the kernels that `cargo xtask vm` takes, and on a distribution
+    /// The end-to-end tests in virtual machines, on other kernels and on a distribution, and what the programs cost there
     Vm,
 }
 
 impl Options {
     fn takes(&self, step: Step) -> bool {
-        // Machines take many minutes: they are started only where that is asked for.
-        let all = step != Step::Vm;
-        if self.only.is_empty() { all } else { self.only.contains(&step) }
+        // Machines take many minutes, which nobody who asks for a single test wants to wait.
+        let usual = step != Step::Vm || self.full || self.filter.is_none();
+        if self.only.is_empty() { usual } else { self.only.contains(&step) }
     }
 }
 
@@ -102,7 +105,8 @@ fn perform(step: Step, root: &Path, options: &Options) -> Result<Tally> {
         }
         Step::Vm => {
             setup::for_testing()?;
-            vm::usual(root, options.filter.as_deref())
+            let extent = if options.full { vm::Extent::Full } else { vm::Extent::Usual };
+            vm::suites(root, extent, options.filter.as_deref())
         }
     }
 }
@@ -163,16 +167,19 @@ fn unit(root: &Path, filter: Option<&str>) -> Result<Tally> {
 mod tests {
     use super::*;
 
-    fn steps(only: &[Step], filter: Option<&str>) -> Vec<Step> {
-        let options = Options { only: only.to_vec(), reproducible: false, filter: filter.map(str::to_owned) };
+    fn steps(only: &[Step], full: bool, filter: Option<&str>) -> Vec<Step> {
+        let filter = filter.map(str::to_owned);
+        let options = Options { only: only.to_vec(), reproducible: false, full, filter };
         Step::value_variants().iter().copied().filter(|step| options.takes(*step)).collect()
     }
 
     #[test]
-    fn machines_are_started_only_where_that_is_asked_for() {
-        let usual = steps(&[], None);
-        assert!(!usual.contains(&Step::Vm) && usual.len() == Step::value_variants().len() - 1);
-        assert_eq!(steps(&[], Some("connect")), usual);
-        assert_eq!(steps(&[Step::Vm, Step::Unit], Some("connect")), [Step::Unit, Step::Vm]);
+    fn a_single_test_starts_no_machines_unless_they_are_asked_for() {
+        let all = Step::value_variants();
+        assert_eq!(steps(&[], false, None), all);
+        assert_eq!(steps(&[], true, Some("connect")), all);
+        let usual = steps(&[], false, Some("connect"));
+        assert!(!usual.contains(&Step::Vm) && usual.len() == all.len() - 1);
+        assert_eq!(steps(&[Step::Vm, Step::Unit], false, Some("connect")), [Step::Unit, Step::Vm]);
     }
 }

@@ -86,13 +86,21 @@ pub(crate) fn vm(root: &Path, options: &Options) -> Result<ExitCode> {
     Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The tests on the usual kernels, as a part of all tests. Where there are no kernels to be had, this is a test skipped.
-pub(crate) fn usual(root: &Path, filter: Option<&str>) -> Result<Tally> {
+/// How much of it all is a part of all tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What every change must pass: the usual kernels, and a distribution on one of them.
+    Usual,
+    /// Every kernel and processor, distributions on several kernels, and guests that go wrong.
+    Full,
+}
+
+/// The suites as a part of all tests. Where there are no kernels to be had, each is a test skipped.
+pub(crate) fn suites(root: &Path, extent: Extent, filter: Option<&str>) -> Result<Tally> {
     let mut sum = Tally::default();
-    for (kernel, suite) in [(vec![], Suite::Core), (vec![DISTRIBUTION.parse()?], Suite::Shells)] {
-        let (arch, filter) = (vec![machine::X86_64.arch.to_owned()], filter.map(str::to_owned));
-        let options = Options { kernel, arch, suite: vec![suite], newer: false, record: false, filter };
-        sum += match perform(root, &options) {
+    for mut part in parts(extent)? {
+        part.filter = filter.map(str::to_owned);
+        sum += match perform(root, &part) {
             Err(error) if error.is::<NoArchive>() => {
                 println!("skipped {error:#}");
                 Tally::SKIPPED
@@ -101,6 +109,29 @@ pub(crate) fn usual(root: &Path, filter: Option<&str>) -> Result<Tally> {
         };
     }
     Ok(sum)
+}
+
+fn parts(extent: Extent) -> Result<Vec<Options>> {
+    let part = |processor: Processor, kernel, suite: &[Suite]| Options {
+        kernel,
+        arch: vec![processor.arch.to_owned()],
+        suite: suite.to_vec(),
+        newer: false,
+        record: false,
+        filter: None,
+    };
+    let usual = Vec::new;
+    Ok(match extent {
+        Extent::Usual => vec![
+            part(machine::X86_64, usual(), &[Suite::Core, Suite::Cost]),
+            part(machine::X86_64, vec![DISTRIBUTION.parse()?], &[Suite::Shells]),
+        ],
+        Extent::Full => vec![
+            part(machine::X86_64, vec![Wanted::All], &[Suite::Core]),
+            part(machine::X86_64, usual(), &[Suite::Cost, Suite::Shells, Suite::Faults]),
+            part(machine::AARCH64, usual(), &[Suite::Core]),
+        ],
+    })
 }
 
 fn perform(root: &Path, options: &Options) -> Result<Tally> {

@@ -44,7 +44,7 @@ pub(crate) fn update() -> Result<()> {
     let mut command = shell::as_root(plain)?;
     say(&command);
     if let Err(error) = shell::run(&mut command) {
-        println!("{error}; going on with what could be read");
+        eprintln!("{error}; going on with what could be read");
     }
     Ok(())
 }
@@ -75,7 +75,7 @@ fn apt_get() -> Command {
 
 /// Tells what is about to be run.
 pub(crate) fn say(command: &Command) {
-    println!("+ {}", shell::describe(command));
+    eprintln!("+ {}", shell::describe(command));
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub(crate) fn compile(root: &Path, target_dir: &Path, arch: &str) -> Result<Path
         Library::Prebuilt => "compiled core library",
         Library::Source => "core library from source",
     };
-    println!("{}, Rust {}, {core}; bpf-linker {linker_version}", toolchain.rustc.display(), toolchain.version);
+    eprintln!("{}, Rust {}, {core}; bpf-linker {linker_version}", toolchain.rustc.display(), toolchain.version);
     let mut build = isolated(&toolchain.cargo, &toolchain, root);
     build.arg("build");
     select(&mut build, &toolchain, root, target_dir, arch)?;

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-/// Becomes the sensor, so that signals and the exit code are its own. Returns only if that fails.
+/// Becomes the sensor, so that signals, the exit code and standard output are its own. Returns only if that fails.
 pub(crate) fn run(root: &Path, arguments: Vec<OsString>) -> Result<()> {
     let never = become_sensor(root, arguments)?;
     match never {}
@@ -20,7 +20,7 @@ fn become_sensor(root: &Path, arguments: Vec<OsString>) -> Result<Infallible> {
     // Cargo sets it for the programs it runs.
     sensor.arg("run").args(arguments).env_remove("LD_LIBRARY_PATH");
     let mut command = shell::as_root(sensor)?;
-    println!("+ {}", shell::describe(&command));
+    eprintln!("+ {}", shell::describe(&command));
     let error = command.exec();
     Err(error).with_context(|| format!("cannot run `{}`", shell::describe(&command)))
 }

@@ -107,7 +107,7 @@ pub(crate) fn for_testing() -> Result<()> {
         packages.retain(|package| {
             let known = apt::can_install(&[package]);
             if !known {
-                println!("{package} cannot be had here");
+                eprintln!("{package} cannot be had here");
             }
             known
         });

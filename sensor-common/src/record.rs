@@ -16,6 +16,8 @@ pub const ARGV_MAX: usize = 8192;
 pub const EXEC_PATH_MAX: usize = 4096;
 /// Most bytes of the executable's path in the record of a connection, which has a fixed size.
 pub const CONNECTION_PATH_MAX: usize = 1024;
+/// Most bytes of the path of the file that the parent runs.
+pub const PARENT_PATH_MAX: usize = 1024;
 /// A component of a path may begin at the last byte of the room for the path: what it needs behind it, with its zero.
 pub const PATH_SLACK: usize = 256;
 /// Arguments that are searched for flags through the new stack's pointer table, when argv is longer than [`ARGV_MAX`].
@@ -118,7 +120,7 @@ pub struct ConnectionRecord {
     pub path: PathPart,
 }
 
-/// The executable's path: its components from the last to the first, each ended by a zero byte.
+/// A path of an executable: its components from the last to the first, each ended by a zero byte.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct PathPart {
@@ -153,7 +155,7 @@ pub const FLAG_UNSEARCHED: u32 = 4;
 /// [`ExecRecord::flags`]: argv could not be copied.
 pub const FLAG_ARGV_UNREADABLE: u32 = 8;
 
-/// Header of a record in the ring buffer of executions; the executable's path and argv follow.
+/// Header of a record in the ring buffer of executions; the executable's path, the parent's and argv follow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ExecRecord {
@@ -177,7 +179,7 @@ pub struct ExecRecord {
     pub loginuid: u32,
     /// Number of arguments.
     pub argc: u32,
-    /// Bytes of argv in this record, behind the path.
+    /// Bytes of argv in this record, behind the paths.
     pub argv_len: u32,
     /// `FLAG_…`.
     pub flags: u32,
@@ -187,6 +189,8 @@ pub struct ExecRecord {
     pub comm: [u8; 16],
     /// The path behind the header.
     pub path: PathPart,
+    /// The path of the file that the parent runs, behind that.
+    pub parent_path: PathPart,
     /// The process's connection; `sequence` is 0 if it has none.
     pub arm: Arm,
     /// Ancestors of the process.
@@ -197,4 +201,4 @@ const _: () = assert!(size_of::<Arm>() == 152);
 const _: () = assert!(size_of::<Ancestor>() == 64);
 const _: () = assert!(size_of::<Lineage>() == 8 + 64 * ANCESTORS);
 const _: () = assert!(size_of::<ConnectionRecord>() == 680);
-const _: () = assert!(size_of::<ExecRecord>() == 760);
+const _: () = assert!(size_of::<ExecRecord>() == 768);

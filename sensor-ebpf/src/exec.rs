@@ -16,19 +16,19 @@ use crate::emit::count;
 use crate::filter::{comm, file_name, is_executed, is_parent, is_parent_file, settings};
 use crate::kernel::{Access, Kptr, Probed, Typed, offset};
 use crate::lineage;
-use crate::maps::{EXEC_SPACE, EXECUTIONS, PENDING};
+use crate::maps::{EXEC_SPACE, EXECUTIONS, PARENT_PATH_ROOM, PATH_ROOM, PENDING};
 use crate::path;
 use crate::socket::tcp_ends;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel};
 use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext, TracePointContext};
 use aya_log_ebpf::warn;
 use sensor_common::counter::Counter;
 use sensor_common::layout::MISSING;
 use sensor_common::record::{
-    ARGV_MAX, Arm, EXEC_PATH_MAX, ExecRecord, FLAG_ARGV_UNREADABLE, FLAG_UNSEARCHED, PATH_SLACK, REASON_ARMED,
+    ARGV_MAX, Arm, EXEC_PATH_MAX, ExecRecord, FLAG_ARGV_UNREADABLE, FLAG_UNSEARCHED, PARENT_PATH_MAX, REASON_ARMED,
     REASON_PARENT, REASON_PRESSURE, WITNESS_PROC,
 };
 use sensor_common::settings::SPAN_SLACK_NS;
@@ -152,8 +152,10 @@ fn send<C: EbpfContext>(ctx: &C, task: Kptr<Probed>, old_tid: u32, bprm: Kptr<Pr
         unsafe { reason_place.write_volatile(REASON_PRESSURE) };
     }
     // SAFETY: as above.
+    let parent_path: *mut u8 = unsafe { &raw mut (*space).parent_path }.cast();
+    // SAFETY: as above.
     let tail: *mut u8 = unsafe { &raw mut (*space).tail }.cast();
-    let Some(len) = fill(task, old_tid, bprm, header, tail) else {
+    let Some(len) = fill(task, old_tid, bprm, header, parent_path, tail) else {
         return lost_seen(ctx);
     };
     // SAFETY: `fill` has written `len` bytes of the space, which is at least that long.
@@ -190,7 +192,14 @@ fn carry(arm: *const Arm, task: Kptr<Probed>, to: &mut Arm) -> bool {
 
 /// Puts the rest of the record together; its length in bytes.
 #[inline(always)]
-fn fill(task: Kptr<Probed>, old_tid: u32, bprm: Kptr<Probed>, header: &mut ExecRecord, tail: *mut u8) -> Option<usize> {
+fn fill(
+    task: Kptr<Probed>,
+    old_tid: u32,
+    bprm: Kptr<Probed>,
+    header: &mut ExecRecord,
+    parent_path: *mut u8,
+    tail: *mut u8,
+) -> Option<usize> {
     // SAFETY: the helper takes no argument and always succeeds.
     header.boot_ns = unsafe { bpf_ktime_get_boot_ns() };
     header.start_ns = start_of(task)?;
@@ -211,13 +220,24 @@ fn fill(task: Kptr<Probed>, old_tid: u32, bprm: Kptr<Probed>, header: &mut ExecR
     header.flags = argv.flags;
     lineage::write(task, &raw mut header.lineage);
     path::write::<EXEC_PATH_MAX>(task, &raw mut header.path, tail);
-    let path_len = bounded(header.path.len, (EXEC_PATH_MAX + PATH_SLACK) as u32);
-    let argv_len = bounded(argv.copy(tail.wrapping_add(path_len as usize)), ARGV_MAX as u32);
+    let parent = lineage::parent(task).unwrap_or(Kptr::new(core::ptr::null()));
+    path::write::<PARENT_PATH_MAX>(parent, &raw mut header.parent_path, parent_path);
+    let path_len = bounded(header.path.len, PATH_ROOM as u32);
+    let parent_len = bounded(header.parent_path.len, PARENT_PATH_ROOM as u32);
+    // SAFETY: there is room for both paths, and the helper takes any source address.
+    let copied = unsafe {
+        bpf_probe_read_kernel(tail.wrapping_add(path_len as usize).cast(), parent_len, parent_path.cast_const().cast())
+    };
+    if copied != 0 {
+        return None;
+    }
+    let paths_len = bounded(path_len + parent_len, (PATH_ROOM + PARENT_PATH_ROOM) as u32) as usize;
+    let argv_len = bounded(argv.copy(tail.wrapping_add(paths_len)), ARGV_MAX as u32);
     if argv_len == 0 && argv.total != 0 {
         header.flags |= FLAG_ARGV_UNREADABLE | FLAG_UNSEARCHED;
     }
     header.argv_len = argv_len;
-    Some(size_of::<ExecRecord>() + path_len as usize + argv_len as usize)
+    Some(size_of::<ExecRecord>() + paths_len + argv_len as usize)
 }
 
 /// Reads the local port if the connection was seen before it was chosen, and the socket still has the same remote end.

@@ -44,6 +44,13 @@ pub(crate) fn write(task: Kptr<Probed>, lineage: *mut Lineage) {
     }
 }
 
+/// The group leader of the parent of `task`.
+#[inline(always)]
+pub(crate) fn parent(task: Kptr<Probed>) -> Option<Kptr<Probed>> {
+    let leader = task.follow(offset!(task_group_leader))?;
+    leader.follow(offset!(task_real_parent))?.follow(offset!(task_group_leader))
+}
+
 #[inline(always)]
 fn one(leader: Kptr<Probed>, tgid: u32, entry: *mut Ancestor) -> Option<()> {
     let start_ns: u64 = leader.read(offset!(task_start_boottime))?;

@@ -5,7 +5,7 @@ use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use sensor_common::counter::COUNTERS;
 use sensor_common::record::{
-    ARGV_MAX, Arm, CONNECTION_PATH_MAX, ConnectionRecord, EXEC_PATH_MAX, ExecRecord, PATH_SLACK,
+    ARGV_MAX, Arm, CONNECTION_PATH_MAX, ConnectionRecord, EXEC_PATH_MAX, ExecRecord, PARENT_PATH_MAX, PATH_SLACK,
 };
 use sensor_common::settings::{PENDING_CAPACITY, Settings};
 
@@ -18,11 +18,17 @@ pub(crate) struct ConnectionSpace {
     pub(crate) path: [u8; CONNECTION_PATH_MAX + PATH_SLACK],
 }
 
-/// Where the record of an execution is put together: the header, then path and argv without a gap.
+/// Room that the walk to a path needs.
+pub(crate) const PATH_ROOM: usize = EXEC_PATH_MAX + PATH_SLACK;
+pub(crate) const PARENT_PATH_ROOM: usize = PARENT_PATH_MAX + PATH_SLACK;
+
+/// Where the record of an execution is put together: the header, then both paths and argv without a gap.
 #[repr(C)]
 pub(crate) struct ExecSpace {
     pub(crate) header: ExecRecord,
-    pub(crate) tail: [u8; EXEC_PATH_MAX + PATH_SLACK + ARGV_MAX],
+    pub(crate) tail: [u8; PATH_ROOM + PARENT_PATH_ROOM + ARGV_MAX],
+    /// The walk to the parent's path writes here, always at the same place: the verifier cannot follow it elsewhere.
+    pub(crate) parent_path: [u8; PARENT_PATH_ROOM],
 }
 
 /// The state of `arm.rs`: how many connections were remembered within the present window.

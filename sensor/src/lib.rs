@@ -16,4 +16,5 @@ pub mod logging;
 pub mod metrics;
 pub mod output;
 pub mod pipeline;
+pub mod privileges;
 pub mod service;

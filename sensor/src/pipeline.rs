@@ -345,20 +345,18 @@ impl Pipeline {
             return None;
         }
         if let Some(program) = self.parents.program(process, lineage) {
-            let Program { executable, args, recorded, .. } = program.clone();
+            let Program { args, recorded, .. } = program.clone();
             let source = if recorded { ParentSource::Exec } else { ParentSource::Proc };
-            return Some(ParentProgram { executable, args, source });
+            return Some(ParentProgram { args, source });
         }
         let unknown = Args { truncated: true, unsearched: true, ..Args::default() };
-        let (executable, args) = self.onlooker.facts(parent.key).map_or((None, None), in_proc);
-        let args = args.map_or(unknown, |args| from_proc(args, true));
-        Some(ParentProgram { executable, args, source: ParentSource::Proc })
+        let args = self.onlooker.args(parent.key).map_or(unknown, |args| from_proc(args, true));
+        Some(ParentProgram { args, source: ParentSource::Proc })
     }
 
     /// The program of a parent that decides nothing, as it shows itself now; of its arguments the first few.
     fn any_parent(&mut self, lineage: &Lineage) -> Option<ParentProgram> {
-        let (executable, args) = in_proc(self.onlooker.facts(lineage.ancestors.first()?.key)?);
-        let mut args = args?;
+        let mut args = self.onlooker.args(lineage.ancestors.first()?.key)?;
         let mut room = PARENT_BYTES;
         let fits = |arg: &&Vec<u8>| {
             room = room.saturating_sub(arg.len() + 1);
@@ -369,7 +367,7 @@ impl Pipeline {
         args.truncated |= shown < args.args.len();
         args.args.truncate(shown);
         let args = Args { count, ..from_proc(args, false) };
-        Some(ParentProgram { executable, args, source: ParentSource::Proc })
+        Some(ParentProgram { args, source: ParentSource::Proc })
     }
 
     /// What the outputs are for is done.
@@ -377,11 +375,6 @@ impl Pipeline {
     pub fn into_outputs(self) -> Outputs {
         self.outputs
     }
-}
-
-/// The executable and the arguments of a process that was looked at.
-fn in_proc(facts: process::Facts) -> (Option<Vec<u8>>, Option<process::Args>) {
-    (facts.exe.ok().map(|exe| exe.path), facts.args.ok())
 }
 
 /// Arguments as /proc shows them; a part that was not read counts as unsearched where arguments decide.

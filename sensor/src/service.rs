@@ -1,6 +1,7 @@
 //! The sensor as a service: signals, and what systemd is told.
 
-use sd_notify::NotifyState;
+pub mod systemd;
+
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -47,12 +48,5 @@ impl Signals {
             _ = self.hangup.recv() => Request::Reload,
             _ = self.user1.recv() => Request::Reopen,
         }
-    }
-}
-
-/// Tells systemd, if it started the sensor; otherwise nothing happens.
-pub fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(false, states) {
-        tracing::warn!("systemd cannot be told: {error}");
     }
 }

@@ -6,11 +6,14 @@
 
 mod actor;
 mod cases;
+mod cgroup;
 mod consistency;
 mod counters;
 mod expect;
 mod finished;
+mod freeze;
 mod lab;
+mod manager;
 mod misses;
 mod mounts;
 mod namespace;

@@ -1,6 +1,7 @@
 //! A running sensor: its alerts, its log, its events, and its end.
 
 use crate::counters::{self, Counters};
+use crate::manager::Manager;
 use crate::player::Guard;
 use crate::supervise::ends_with_parent;
 use crate::tail::Tail;
@@ -58,7 +59,18 @@ impl Sensor {
     /// The same with another standard output; what goes there is not seen as an alert then.
     pub(crate) fn start_with_output(binary: &Path, directory: &Path, config: &str, output: Stdio) -> Result<Self> {
         std::fs::create_dir_all(directory)?;
+        Self::start_command(command(binary, directory, config)?, directory, output)
+    }
+
+    /// Starts it as systemd would.
+    pub(crate) fn start_as_service(binary: &Path, directory: &Path, config: &str, manager: &Manager) -> Result<Self> {
+        std::fs::create_dir_all(directory)?;
         let mut command = command(binary, directory, config)?;
+        command.envs(manager.environment());
+        Self::start_command(command, directory, File::create(directory.join(ALERTS))?.into())
+    }
+
+    fn start_command(mut command: Command, directory: &Path, output: Stdio) -> Result<Self> {
         let [out, log] = [ALERTS, "log.ndjson"].map(|name| directory.join(name));
         // Appending makes the file if it is not there, and leaves it if it is the output.
         File::options().create(true).append(true).open(&out)?;

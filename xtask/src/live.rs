@@ -40,7 +40,7 @@ pub(crate) fn supervise(filter: Option<&str>) -> Result<ExitCode> {
 
 /// Runs a test program, passes its lines on, and returns what the last one says. That a filter matches none of its tests
 /// is no failure of the program's.
-fn suite(command: &mut Command, filter: Option<&str>) -> Result<Tally> {
+pub(crate) fn suite(command: &mut Command, filter: Option<&str>) -> Result<Tally> {
     let mut last = String::new();
     let status = shell::lines(command, |line| {
         println!("{line}");

@@ -6,17 +6,21 @@
 
 mod apt;
 mod bench;
+mod bootstrap;
 mod cross;
 mod ebpf;
 mod fuzz;
 mod host;
+mod install;
 mod leftover;
 mod lint;
 mod live;
+mod mirror;
 mod object_file;
 mod run;
 mod setup;
 mod shell;
+mod systemd;
 mod tally;
 mod test;
 mod toolchain;
@@ -25,7 +29,7 @@ mod vm;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Builds, tests and measures the sensor.
@@ -57,6 +61,8 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
+    /// Build the sensor and install it as a service of systemd
+    Install(install::Options),
     /// Check format, lints, unit tests, the eBPF object and the sensor on this host
     Test(test::Options),
     /// Give whatever reads untrusted bytes all sorts of them
@@ -68,6 +74,14 @@ enum Command {
     /// Run the end-to-end tests alone and look for what they leave behind; needs root and built programs
     #[command(hide = true)]
     Live {
+        /// Only tests whose names contain this
+        filter: Option<String>,
+    },
+    /// Run the tests of the service alone; needs root, a mount namespace of its own, and built programs
+    #[command(hide = true)]
+    Systemd {
+        /// Debian in a directory
+        tree: PathBuf,
         /// Only tests whose names contain this
         filter: Option<String>,
     },
@@ -95,7 +109,9 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Fuzz(options) => return fuzz::fuzz(root, &options),
         Command::Vm(options) => return vm::vm(root, &options),
         Command::Bench(options) => return bench::bench(root, &options),
+        Command::Install(options) => install::install(root, &options)?,
         Command::Live { filter } => return live::supervise(filter.as_deref()),
+        Command::Systemd { tree, filter } => return systemd::supervise(root, &tree, filter.as_deref()),
     }
     Ok(ExitCode::SUCCESS)
 }

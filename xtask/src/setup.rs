@@ -115,12 +115,12 @@ pub(crate) fn for_testing() -> Result<()> {
     if packages.is_empty() { Ok(()) } else { apt::install(&packages) }
 }
 
-/// Installs a program that virtual machines are made with.
+/// Installs a program that virtual machines and containers are made with.
 pub(crate) fn for_guests(program: &str, package: &str) -> Result<()> {
     if shell::find(program).is_some() {
         return Ok(());
     }
-    ensure!(apt::is_debian(), "virtual machines need {program}, which is missing here: install it");
+    ensure!(apt::is_debian(), "{program} is missing here: install it");
     apt::install(&[package])
 }
 

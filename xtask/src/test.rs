@@ -4,7 +4,7 @@
 //! as one.
 
 use crate::tally::{self, Tally};
-use crate::{ebpf, fuzz, live, setup, shell, vm};
+use crate::{ebpf, fuzz, live, setup, shell, systemd, vm};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use std::path::Path;
@@ -44,6 +44,8 @@ enum Step {
     Fuzz,
     /// The end-to-end tests, as root
     Live,
+    /// The service under a systemd in a container
+    Systemd,
     /// The end-to-end tests in virtual machines, on other kernels and on a distribution, and what the programs cost there
     Vm,
 }
@@ -72,7 +74,7 @@ pub(crate) fn test(root: &Path, options: &Options) -> Result<ExitCode> {
             println!("error: {error:#}");
             Tally::FAILED
         });
-        if matches!(step, Step::Unit | Step::Live | Step::Vm) {
+        if matches!(step, Step::Unit | Step::Live | Step::Systemd | Step::Vm) {
             tested += tally.ran() + tally.skipped;
         }
         results.push(format!("{name:<8} {:>7.1} s  {tally}", start.elapsed().as_secs_f64()));
@@ -103,6 +105,7 @@ fn perform(step: Step, root: &Path, options: &Options) -> Result<Tally> {
             setup::for_testing()?;
             live::run(root, options.filter.as_deref())
         }
+        Step::Systemd => systemd::run(root, options.filter.as_deref()),
         Step::Vm => {
             setup::for_testing()?;
             let extent = if options.full { vm::Extent::Full } else { vm::Extent::Usual };

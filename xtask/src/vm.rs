@@ -17,7 +17,6 @@ mod image;
 mod initramfs;
 mod kernels;
 mod machine;
-mod mirror;
 mod programs;
 mod protocol;
 mod series;
@@ -25,6 +24,7 @@ mod suite;
 mod transcript;
 mod verdict;
 
+use crate::mirror::NoArchive;
 use crate::setup;
 use crate::tally::Tally;
 use anyhow::{Result, ensure};
@@ -33,9 +33,8 @@ use guests::{Guests, Outcome};
 use image::Images;
 use kernels::{Kernel, Store};
 use machine::{Accelerator, Processor};
-use mirror::NoArchive;
 use series::Wanted;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use suite::Tests;
 
@@ -70,6 +69,8 @@ enum Suite {
     Shells,
     /// Instructions that the programs of the kernel side take, compared with those that are committed
     Cost,
+    /// The sensor as a service of a distribution, from the start of the system on
+    Systemd,
     /// Guests that go wrong, each of which must be noticed; on the newest of the kernels
     Faults,
 }
@@ -159,7 +160,8 @@ fn on(processor: Processor, root: &Path, options: &Options) -> Result<Tally> {
     for suite in &options.suite {
         sum += match suite {
             Suite::Core => core(&guests, &kernels, options)?,
-            Suite::Shells => shells(&guests, &kernels, options)?,
+            Suite::Shells => distribution(&guests, &kernels, options, Tests::shells)?,
+            Suite::Systemd => distribution(&guests, &kernels, options, Tests::service)?,
             Suite::Cost => cost::measure(&guests, &kernels, options.record)?,
             Suite::Faults => faults::all_noticed(&guests, &kernels)?,
         };
@@ -179,15 +181,20 @@ fn core(guests: &Guests<'_>, kernels: &[Kernel], options: &Options) -> Result<Ta
     Ok(sum(&outcomes))
 }
 
-/// All tests, on a distribution.
-fn shells(guests: &Guests<'_>, kernels: &[Kernel], options: &Options) -> Result<Tally> {
+/// Tests on a distribution.
+fn distribution(
+    guests: &Guests<'_>,
+    kernels: &[Kernel],
+    options: &Options,
+    tests: fn(PathBuf) -> Tests,
+) -> Result<Tally> {
     let Processor { arch, debian_arch, .. } = guests.processor;
     ensure!(
         arch == std::env::consts::ARCH,
         "a distribution is installed by its own programs, and {arch} is not this processor"
     );
     let image = Images::new(&guests.root.join("target/vm"), debian_arch).obtain(options.newer)?;
-    let outcomes = guests.all(&Tests::shells(image), kernels, options.filter.as_deref(), options.record)?;
+    let outcomes = guests.all(&tests(image), kernels, options.filter.as_deref(), options.record)?;
     Ok(sum(&outcomes))
 }
 

@@ -2,27 +2,27 @@
 
 pub(super) mod metrics;
 mod outputs;
+mod report;
 pub(super) mod start;
 
 use self::metrics::Metrics;
 use super::configuration;
 use super::exit::Exit;
 use super::replay::Format;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::detect::rule::Parameters;
 use crate::enrich::clock;
+use crate::enrich::host::NoBootId;
 use crate::heartbeat::Heartbeat;
 use crate::kernel::error::LoadError;
 use crate::kernel::load::Loaded;
 use crate::kernel::log::KernelLog;
 use crate::kernel::missed;
 use crate::kernel::ring::Ring;
-use crate::output::queue;
-use crate::pipeline::Pipeline;
-use crate::service::{Request, Signals, notify};
+use crate::pipeline::{Pipeline, Stats};
+use crate::service::systemd::Systemd;
+use crate::service::{Request, Signals};
 use clap::Args;
-use sd_notify::NotifyState;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,7 @@ pub struct Options {
 /// Runs until a signal asks to stop.
 #[must_use]
 pub fn run(options: &Options, config_path: Option<&Path>) -> Exit {
+    let mut systemd = Systemd::connect();
     let config = match configuration(config_path) {
         Ok(config) => config,
         Err(exit) => return exit,
@@ -70,10 +71,13 @@ pub fn run(options: &Options, config_path: Option<&Path>) -> Exit {
         }
     };
     runtime.block_on(async {
-        match start::start(options, &config) {
-            Ok(started) => Running::new(started, config, config_path, options.events.is_some()).until_stopped().await,
+        match start::start(options, &config, config_path) {
+            Ok(started) => {
+                Running::new(started, systemd, config, config_path, options.events.is_some()).until_stopped().await
+            }
             Err(error) => {
                 tracing::error!("{error:#}");
+                systemd.status(&format!("{error:#}"));
                 exit_of(&error)
             }
         }
@@ -82,7 +86,10 @@ pub fn run(options: &Options, config_path: Option<&Path>) -> Exit {
 
 /// The exit status that belongs to a failed start.
 fn exit_of(error: &anyhow::Error) -> Exit {
-    error.downcast_ref::<LoadError>().map_or(Exit::Failed, Exit::from)
+    // A kernel without the one is not told from one whose /proc was reduced by whoever started the sensor.
+    let lacks = error.is::<NoBootId>().then_some(Exit::Unsupported);
+    let refused = || error.downcast_ref::<LoadError>().map(Exit::from);
+    lacks.or_else(refused).unwrap_or(Exit::Failed)
 }
 
 /// A sensor at work.
@@ -92,6 +99,7 @@ struct Running {
     executions: Ring,
     kernel_log: KernelLog,
     signals: Signals,
+    systemd: Systemd,
     pipeline: Pipeline,
     heartbeat: Option<Heartbeat>,
     config: Config,
@@ -102,10 +110,18 @@ struct Running {
     /// Runs that the kernel skipped, at the last look.
     missed: BTreeMap<String, u64>,
     metrics: Option<Metrics>,
+    /// Why the last reload changed nothing.
+    refused: Option<String>,
 }
 
 impl Running {
-    fn new(started: start::Started, config: Config, config_path: Option<&Path>, events: bool) -> Self {
+    fn new(
+        started: start::Started,
+        systemd: Systemd,
+        config: Config,
+        config_path: Option<&Path>,
+        events: bool,
+    ) -> Self {
         let start::Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat, metrics } =
             started;
         let idle = if events { IDLE_WITH_EVENTS } else { IDLE };
@@ -116,6 +132,7 @@ impl Running {
             executions,
             kernel_log,
             signals,
+            systemd,
             pipeline,
             heartbeat,
             config,
@@ -124,15 +141,18 @@ impl Running {
             told: BTreeMap::new(),
             missed: BTreeMap::new(),
             metrics,
+            refused: None,
         }
     }
 
     async fn until_stopped(mut self) -> Exit {
+        let status = self.status();
+        self.systemd.ready(&status);
         let mut deadline = Instant::now() + self.idle;
         let mut look = Instant::now() + IDLE;
         let mut more = false;
         loop {
-            let wake = if more { Instant::now() } else { deadline };
+            let wake = if more { Instant::now() } else { deadline.min(self.systemd.feed_at().unwrap_or(deadline)) };
             tokio::select! {
                 biased;
                 request = self.signals.next() => match request {
@@ -163,10 +183,13 @@ impl Running {
                     let (boot, wall) = clock::now();
                     self.pipeline.forget_expired(boot, wall);
                 }
+                let status = self.status();
+                self.systemd.status(&status);
             }
             if let Some(metrics) = &self.metrics {
                 metrics.publish(&self.pipeline, &self.missed);
             }
+            self.systemd.polled();
         }
     }
 
@@ -185,6 +208,19 @@ impl Running {
                 tracing::error!(lost = number - before, "events were lost: {what}");
             }
         }
+    }
+
+    /// What systemd shows: the hooks, what was seen, what was lost.
+    fn status(&self) -> String {
+        let hooks: Vec<String> = self.loaded.choices.iter().map(ToString::to_string).collect();
+        let Stats { connections, executions, alerts, .. } = self.pipeline.stats();
+        let lost: u64 = self.told.values().sum();
+        let refused =
+            self.refused.as_ref().map_or_else(String::new, |why| format!("; configuration not reloaded: {why}"));
+        format!(
+            "{}; {connections} connections, {executions} executions, {alerts} alerts, {lost} lost{refused}",
+            hooks.join(" ")
+        )
     }
 
     /// Handles what the rings hold; whether there may be more.
@@ -208,13 +244,17 @@ impl Running {
     }
 
     fn reload(&mut self) {
-        let new = match Config::load(self.config_path.as_deref()) {
-            Ok(new) => new,
-            Err(error) => {
-                tracing::error!("the configuration stays as it was: {error}");
-                return;
-            }
-        };
+        self.systemd.reloading();
+        self.refused = self.read_again().err().map(|error| error.to_string());
+        if let Some(error) = &self.refused {
+            tracing::error!("the configuration stays as it was: {error}");
+        }
+        let status = self.status();
+        self.systemd.ready(&status);
+    }
+
+    fn read_again(&mut self) -> Result<(), ConfigError> {
+        let new = Config::load(self.config_path.as_deref())?;
         let restart = self.config.restart_needed(&new);
         if !restart.is_empty() {
             tracing::warn!("changed but in force only after a restart: {}", restart.join(", "));
@@ -223,48 +263,27 @@ impl Running {
         self.pipeline.set_parameters(parameters(&new));
         self.config.rule = new.rule;
         tracing::info!("configuration read again");
+        Ok(())
     }
 
-    fn failed(self, error: &io::Error) -> Exit {
-        tracing::error!("the ring buffers cannot be read any more: {error}");
+    fn failed(mut self, error: &io::Error) -> Exit {
+        let what = format!("the ring buffers cannot be read any more: {error}");
+        tracing::error!("{what}");
+        self.systemd.status(&what);
         let _ = self.stop();
         Exit::Failed
     }
 
     /// Detaches, handles what is left, flushes the outputs, reports the numbers.
     fn stop(mut self) -> Exit {
-        notify(&[NotifyState::Stopping]);
+        self.systemd.stopping();
         self.look();
         self.loaded.detach();
         while self.drain(BATCH) {}
         let counters = self.loaded.counters.snapshot();
         let stats = self.pipeline.stats();
         let outputs = self.pipeline.into_outputs().close();
-        for sum in counters.sums().iter().filter(|sum| sum.seen != sum.settled) {
-            tracing::error!("the counters of {} disagree: {} seen, {} settled", sum.hook, sum.seen, sum.settled);
-        }
-        let of_output = |(name, stats): &(&str, queue::Stats)| {
-            let queue::Stats { queued, delivered, spooled, dropped } = stats;
-            let numbers = json!({"queued": queued, "delivered": delivered, "spooled": spooled, "dropped": dropped});
-            ((*name).to_owned(), numbers)
-        };
-        let user_side = json!({
-            "connections": stats.connections,
-            "duplicates": stats.duplicates,
-            "executions": stats.executions,
-            "undecodable": stats.undecodable,
-            "alerts": stats.alerts,
-            "slowest_ns": stats.slowest_ns,
-            "outputs": Value::from_iter(outputs.iter().map(of_output)),
-        });
-        tracing::info!(
-            counters = with_missed(counters.to_json(), self.missed).to_string(),
-            user_side = user_side.to_string(),
-            "counters"
-        );
-        for (name, stats) in outputs.iter().filter(|(_, stats)| stats.spooled > 0) {
-            tracing::warn!("{name}: {} documents wait in the spool, for the next start", stats.spooled);
-        }
+        report::log(&counters, self.missed, &stats, &outputs);
         let lost: u64 = outputs.iter().map(|(_, stats)| stats.dropped).sum();
         if lost == 0 {
             tracing::info!("stopped");
@@ -274,16 +293,6 @@ impl Running {
             Exit::Failed
         }
     }
-}
-
-/// The counters, and beside each hook's the runs that the kernel skipped, which no counter of a program can hold.
-fn with_missed(mut counters: Value, missed: BTreeMap<String, u64>) -> Value {
-    for (hook, runs) in missed {
-        if let Some(counters) = counters.get_mut(hook).and_then(Value::as_object_mut) {
-            counters.insert("missed_recursion".to_owned(), runs.into());
-        }
-    }
-    counters
 }
 
 /// What the rule takes from the configuration.

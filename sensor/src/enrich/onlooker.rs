@@ -5,7 +5,7 @@
 //! does not come back in time is left behind, and few are.
 
 use super::proc::Proc;
-use super::process::{self, Facts};
+use super::process::{self, Args};
 use crate::event::ProcessKey;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -29,7 +29,7 @@ pub struct Onlooker {
 #[derive(Debug)]
 struct Worker {
     ask: Sender<ProcessKey>,
-    answer: Receiver<Option<Facts>>,
+    answer: Receiver<Option<Args>>,
 }
 
 impl Onlooker {
@@ -39,9 +39,9 @@ impl Onlooker {
         Self { proc, worker: None, alive: Arc::new(()) }
     }
 
-    /// What /proc says of the process with this identity; `None` if there is no such process, it may not be looked at, or the look
-    /// takes too long.
-    pub fn facts(&mut self, process: ProcessKey) -> Option<Facts> {
+    /// The arguments of the process with this identity as /proc shows them now; `None` if there is no such process, it may not be
+    /// looked at, or the look takes too long.
+    pub fn args(&mut self, process: ProcessKey) -> Option<Args> {
         let worker = match self.worker.take() {
             Some(worker) => worker,
             None => self.hire()?,
@@ -49,9 +49,9 @@ impl Onlooker {
         worker.ask.send(process).ok()?;
         let answer = worker.answer.recv_timeout(PATIENCE);
         match answer {
-            Ok(facts) => {
+            Ok(args) => {
                 self.worker = Some(worker);
-                facts
+                args
             }
             Err(_) => {
                 tracing::warn!(pid = process.tgid, "a process cannot be looked at within {} ms", PATIENCE.as_millis());
@@ -70,7 +70,7 @@ impl Onlooker {
         let (proc, alive) = (self.proc.clone(), Arc::clone(&self.alive));
         let work = move || {
             for process in questions {
-                if answers.send(process::facts(&proc, process).ok()).is_err() {
+                if answers.send(process::args_of(&proc, process).ok()).is_err() {
                     break;
                 }
             }
@@ -106,7 +106,7 @@ mod tests {
         let mut onlooker = Onlooker::new(Proc::at(root.path()));
         for tgid in 1..20 {
             let process = stuck(root.path(), tgid);
-            assert!(onlooker.facts(process).is_none());
+            assert!(onlooker.args(process).is_none());
         }
         assert!(Arc::strong_count(&onlooker.alive) <= THREADS + 1);
         // Whoever waits is let go, so that the test leaves no thread behind.
@@ -123,7 +123,7 @@ mod tests {
         let process = ProcessKey { tgid: std::process::id(), start: proc.start(own.stat.start_ticks) };
         let mut onlooker = Onlooker::new(proc);
         for _ in 0..3 {
-            assert!(!onlooker.facts(process).unwrap().args.unwrap().args.is_empty());
+            assert!(!onlooker.args(process).unwrap().args.is_empty());
         }
         assert_eq!(Arc::strong_count(&onlooker.alive), 2);
     }

@@ -3,7 +3,7 @@
 //! A child that executes a shell is judged by its parent's arguments, which by then may be rewritten or gone. A process that was
 //! only forked runs the program of the ancestor that executed it, so the look goes up the ancestors.
 
-use crate::event::{Args, BootTime, Exec, Executable, Lineage, PathState, ProcessKey};
+use crate::event::{Args, BootTime, Exec, Lineage, ProcessKey};
 use lru::LruCache;
 use std::num::NonZeroUsize;
 
@@ -19,8 +19,6 @@ const TICK_NS: u64 = 10_000_000;
 pub struct Program {
     /// When; 0 if it ran before the sensor.
     pub at: BootTime,
-    /// Path of its executable, if known.
-    pub executable: Option<Vec<u8>>,
     /// Its arguments.
     pub args: Args,
     /// Whether they were recorded at the execution, not read from /proc later.
@@ -42,13 +40,13 @@ impl Default for Parents {
 impl Parents {
     /// Remembers an execution of the parent program.
     pub fn executed(&mut self, exec: &Exec) {
-        let Exec { at, process, executable, args, .. } = exec;
-        self.insert(*process, Program { at: *at, executable: path(executable), args: args.clone(), recorded: true });
+        let Exec { at, process, args, .. } = exec;
+        self.insert(*process, Program { at: *at, args: args.clone(), recorded: true });
     }
 
     /// Remembers a parent program that ran before the sensor; its start may be known to 10 ms only.
-    pub fn found(&mut self, process: ProcessKey, executable: Option<Vec<u8>>, args: Args) {
-        self.insert(process, Program { at: BootTime(0), executable, args, recorded: false });
+    pub fn found(&mut self, process: ProcessKey, args: Args) {
+        self.insert(process, Program { at: BootTime(0), args, recorded: false });
     }
 
     fn insert(&mut self, process: ProcessKey, mut program: Program) {
@@ -78,14 +76,10 @@ fn key(process: ProcessKey) -> (u32, u64) {
     (process.tgid, process.start.0 / TICK_NS)
 }
 
-fn path(executable: &Executable) -> Option<Vec<u8>> {
-    (executable.state == PathState::Whole).then(|| executable.path.clone())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Ancestor, Reason};
+    use crate::event::{Ancestor, Executable, PathState, Reason};
 
     fn process(tgid: u32, start_ms: u64) -> ProcessKey {
         ProcessKey { tgid, start: BootTime(start_ms * 1_000_000) }
@@ -114,6 +108,7 @@ mod tests {
             },
             args: Args { copied: vec![arg.as_bytes().to_vec()], count: 1, ..Args::default() },
             lineage: Lineage::default(),
+            parent_executable: Executable { name: Vec::new(), path: Vec::new(), state: PathState::Unknown },
             reason: Reason::Parent,
             connection: None,
         }
@@ -154,7 +149,7 @@ mod tests {
     fn one_found_in_proc_is_known_by_its_tick() {
         let mut parents = Parents::default();
         let args = Args { copied: vec![b"old".to_vec()], count: 1, truncated: true, ..Args::default() };
-        parents.found(process(10, 1230), None, args);
+        parents.found(process(10, 1230), args);
         let child = ancestors(&[process(10, 1237)]);
         let program = parents.program(process(12, 9000), &child).unwrap();
         assert!(program.args.unsearched && !program.recorded);

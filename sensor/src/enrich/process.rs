@@ -14,25 +14,6 @@ const CGROUP_MAX: usize = 64 << 10;
 /// What the kernel appends to the path of a file that is no longer there.
 const DELETED: &[u8] = b" (deleted)";
 
-/// What /proc says of a process, and where it says nothing, why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// comm of the group leader.
-    pub comm: Vec<u8>,
-    /// Number of the parent; 0 if it has none in this namespace.
-    pub ppid: u32,
-    /// The executable.
-    pub exe: Result<Exe, Absent>,
-    /// The arguments.
-    pub args: Result<Args, Absent>,
-    /// Real user id.
-    pub uid: Result<u32, Absent>,
-    /// Real group id.
-    pub gid: Result<u32, Absent>,
-    /// Text of /proc/PID/cgroup, for [`super::container::id`].
-    pub cgroup: Result<String, Absent>,
-}
-
 /// The file that a process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exe {
@@ -59,22 +40,12 @@ impl Exe {
     }
 }
 
-/// Reads everything of the process with this identity.
+/// The arguments of the process with this identity.
 ///
 /// # Errors
 /// There is no such process any more, or it may not be looked at.
-pub fn facts(proc: &Proc, process: ProcessKey) -> Result<Facts, Absent> {
-    let entry = proc.open_same(process.tgid, proc.ticks(process.start))?;
-    let ids = ids(&entry);
-    Ok(Facts {
-        exe: exe(&entry),
-        args: args(&entry),
-        uid: ids.map(|(uid, _)| uid),
-        gid: ids.map(|(_, gid)| gid),
-        cgroup: cgroup_of(&entry),
-        comm: entry.stat.comm,
-        ppid: entry.stat.ppid,
-    })
+pub fn args_of(proc: &Proc, process: ProcessKey) -> Result<Args, Absent> {
+    args(&proc.open_same(process.tgid, proc.ticks(process.start))?)
 }
 
 /// Text of /proc/PID/cgroup of the process with this identity. Takes no lock of the process's, so it does not wait for it.
@@ -143,7 +114,7 @@ mod tests {
     use tempfile::TempDir;
 
     /// A /proc with the process 7, started at tick 500.
-    fn fake(files: &[(&str, &[u8])], exe: Option<&str>) -> (TempDir, Result<Facts, Absent>) {
+    fn fake(files: &[(&str, &[u8])], exe: Option<&str>) -> (TempDir, Proc) {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("7");
         std::fs::create_dir(&directory).unwrap();
@@ -154,8 +125,8 @@ mod tests {
         if let Some(target) = exe {
             symlink(target, directory.join("exe")).unwrap();
         }
-        let facts = facts(&Proc::at(root.path()), key(7, 5_009_999_999));
-        (root, facts)
+        let proc = Proc::at(root.path());
+        (root, proc)
     }
 
     fn key(tgid: u32, start: u64) -> ProcessKey {
@@ -169,48 +140,48 @@ mod tests {
             ("status", b"Name:\tso\\nUid:\t7\nState:\tS\nUid:\t1000\t0\t0\t0\nGid:\t100\t0\t0\t0\n"),
             ("cgroup", b"0::/system.slice\n"),
         ];
-        let (root, facts) = fake(files, Some("/usr/bin/socat1 (deleted)"));
-        let facts = facts.unwrap();
-        assert_eq!((&*facts.comm, facts.ppid), (b"so cat".as_slice(), 3));
-        let exe = facts.exe.unwrap();
+        let (_root, proc) = fake(files, Some("/usr/bin/socat1 (deleted)"));
+        let entry = proc.open(7).unwrap();
+        let exe = exe(&entry).unwrap();
         assert_eq!((&*exe.path, exe.name(), exe.deleted), (b"/usr/bin/socat1".as_slice(), b"socat1".as_slice(), true));
-        let args = facts.args.unwrap();
+        assert_eq!(ids(&entry), Ok((1000, 100)));
+        let process = key(7, 5_009_999_999);
+        let args = args_of(&proc, process).unwrap();
         assert_eq!(args.args, [b"socat".as_slice(), b"TCP:198.51.100.1:1", b"EXEC:bash -i", b"", b"last"]);
         assert!(!args.truncated);
-        assert_eq!((facts.uid, facts.gid), (Ok(1000), Ok(100)));
-        assert_eq!(facts.cgroup.as_deref(), Ok("0::/system.slice\n"));
-        let proc = Proc::at(root.path());
+        assert_eq!(cgroup(&proc, process).as_deref(), Ok("0::/system.slice\n"));
         for (other, expected) in [
             (key(7, 4_999_999_999), Absent::Reused),
             (key(7, 5_010_000_000), Absent::Reused),
             (key(8, 5_000_000_000), Absent::Gone),
         ] {
-            assert_eq!(super::facts(&proc, other), Err(expected));
+            assert_eq!(args_of(&proc, other), Err(expected));
         }
     }
 
     #[test]
     fn what_is_absent_says_why() {
-        let (_root, facts) = fake(&[("cmdline", b""), ("status", b"Uid:\tx\n")], None);
-        let Facts { exe, args, uid, gid, cgroup, .. } = facts.unwrap();
-        assert_eq!((exe, args), (Err(Absent::Nothing), Err(Absent::Nothing)));
-        assert_eq!((uid, gid, cgroup), (Err(Absent::Unreadable), Err(Absent::Unreadable), Err(Absent::Gone)));
+        let (_root, proc) = fake(&[("cmdline", b""), ("status", b"Uid:\tx\n")], None);
+        let entry = proc.open(7).unwrap();
+        assert_eq!((exe(&entry), args(&entry)), (Err(Absent::Nothing), Err(Absent::Nothing)));
+        assert_eq!((ids(&entry), cgroup_of(&entry)), (Err(Absent::Unreadable), Err(Absent::Gone)));
     }
 
     #[test]
     fn long_arguments_are_cut_and_marked() {
         let mut bytes = vec![b'a'; ARGS_MAX - 1];
         bytes.push(0);
-        let (_root, facts) = fake(&[("cmdline", &bytes)], None);
-        assert_eq!(facts.unwrap().args, Ok(Args { args: vec![vec![b'a'; ARGS_MAX - 1]], truncated: false }));
+        let read = |bytes: &[u8]| {
+            let (_root, proc) = fake(&[("cmdline", bytes)], None);
+            args_of(&proc, key(7, 5_000_000_000)).unwrap()
+        };
+        assert_eq!(read(&bytes), Args { args: vec![vec![b'a'; ARGS_MAX - 1]], truncated: false });
         bytes.extend(b"-i\0");
-        let (_root, facts) = fake(&[("cmdline", &bytes)], None);
-        let args = facts.unwrap().args.unwrap();
+        let args = read(&bytes);
         assert!(args.truncated);
         assert_eq!(args.args, [vec![b'a'; ARGS_MAX - 1], vec![]]);
         // As a process leaves them that writes a title there.
-        let (_root, facts) = fake(&[("cmdline", b"nginx: worker")], None);
-        assert_eq!(facts.unwrap().args.unwrap().args, [b"nginx: worker"]);
+        assert_eq!(read(b"nginx: worker").args, [b"nginx: worker"]);
     }
 
     /// Ends its process however the test ends.
@@ -220,19 +191,6 @@ mod tests {
         fn drop(&mut self) {
             let _ = self.0.kill();
             let _ = self.0.wait();
-        }
-    }
-
-    /// What is said of the child once it has its arguments: its parent goes on a moment earlier.
-    fn of(proc: &Proc, child: &Child) -> Facts {
-        let ticks = proc.open(child.id()).unwrap().stat.start_ticks;
-        let key = ProcessKey { tgid: child.id(), start: proc.start(ticks) };
-        loop {
-            let facts = facts(proc, key).unwrap();
-            if facts.args != Err(Absent::Nothing) {
-                return facts;
-            }
-            std::thread::yield_now();
         }
     }
 
@@ -249,15 +207,23 @@ mod tests {
             }
         };
         let proc = Proc::live();
-        let facts = of(&proc, &child.0);
-        assert_eq!((&*facts.comm, facts.ppid), (b"sleeper".as_slice(), std::process::id()));
-        assert_eq!(facts.exe.as_ref().map(Exe::name), Ok(b"sleeper".as_slice()));
-        assert_eq!(facts.args.unwrap().args, [b"-x y".as_slice(), b"60"]);
-        assert_eq!(facts.uid, Ok(rustix::process::getuid().as_raw()));
-        assert_eq!(facts.gid, Ok(rustix::process::getgid().as_raw()));
-        assert!(facts.cgroup.unwrap().lines().all(|line| line.contains(":/")));
+        let ticks = proc.open(child.0.id()).unwrap().stat.start_ticks;
+        let process = ProcessKey { tgid: child.0.id(), start: proc.start(ticks) };
+        // Its parent goes on a moment before it has its arguments.
+        let args = loop {
+            match args_of(&proc, process) {
+                Err(Absent::Nothing) => std::thread::yield_now(),
+                args => break args.unwrap(),
+            }
+        };
+        assert_eq!(args.args, [b"-x y".as_slice(), b"60"]);
+        let entry = proc.open_same(process.tgid, ticks).unwrap();
+        assert_eq!((&*entry.stat.comm, entry.stat.ppid), (b"sleeper".as_slice(), std::process::id()));
+        assert_eq!(exe(&entry).as_ref().map(Exe::name), Ok(b"sleeper".as_slice()));
+        assert_eq!(ids(&entry), Ok((rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw())));
+        assert!(cgroup(&proc, process).unwrap().lines().all(|line| line.contains(":/")));
         std::fs::remove_file(&copy).unwrap();
-        let exe = of(&proc, &child.0).exe.unwrap();
+        let exe = exe(&entry).unwrap();
         assert_eq!((Path::new(std::str::from_utf8(&exe.path).unwrap()), exe.deleted), (&*copy, true));
     }
 }

@@ -58,7 +58,8 @@ pub fn connection(record: &[u8]) -> Result<Connection, DecodeError> {
 pub fn exec(record: &[u8]) -> Result<Exec, DecodeError> {
     let (header, tail) = split::<ExecRecord>(record)?;
     let path = part(record, tail, 0, header.path.len)?;
-    let argv = part(record, tail, header.path.len, header.argv_len)?;
+    let parent_path = part(record, tail, header.path.len, header.parent_path.len)?;
+    let argv = part(record, tail, header.path.len.saturating_add(header.parent_path.len), header.argv_len)?;
     let reason = match header.reason {
         REASON_ARMED => Reason::Armed,
         REASON_PRESSURE => Reason::Pressure,
@@ -78,6 +79,7 @@ pub fn exec(record: &[u8]) -> Result<Exec, DecodeError> {
         executable: executable(header.path, path)?,
         args: args(header.argc, header.argv_total, header.flags, argv),
         lineage: lineage(&header.lineage),
+        parent_executable: executable(header.parent_path, parent_path)?,
         reason,
         connection: if header.arm.sequence == 0 { None } else { Some(carried(&header.arm, process)?) },
     })
@@ -167,6 +169,9 @@ fn executable(part: PathPart, components: &[u8]) -> Result<Executable, DecodeErr
         record::PATH_UNREADABLE => PathState::Unknown,
         value => return Err(DecodeError::Value { field: "path.state", value }),
     };
+    if components.is_empty() {
+        return Ok(Executable { name: Vec::new(), path: Vec::new(), state: PathState::Unknown });
+    }
     let components = components.strip_suffix(&[0]).unwrap_or(components);
     let name = text(components);
     let mut path = Vec::with_capacity(components.len() + 1);
@@ -218,12 +223,17 @@ mod tests {
     use sensor_common::address::mapped;
 
     fn exec_record(argv: &[u8], path: &[u8], edit: impl FnOnce(&mut ExecRecord)) -> Vec<u8> {
+        exec_record_below(argv, path, b"", edit)
+    }
+
+    fn exec_record_below(argv: &[u8], path: &[u8], parent: &[u8], edit: impl FnOnce(&mut ExecRecord)) -> Vec<u8> {
         let mut header = ExecRecord::zeroed();
         header.argv_total = argv.len() as u64;
         header.argv_len = u32::try_from(argv.len()).unwrap();
         header.path.len = u32::try_from(path.len()).unwrap();
+        header.parent_path.len = u32::try_from(parent.len()).unwrap();
         edit(&mut header);
-        [bytemuck::bytes_of(&header), path, argv].concat()
+        [bytemuck::bytes_of(&header), path, parent, argv].concat()
     }
 
     #[test]
@@ -233,6 +243,17 @@ mod tests {
         assert_eq!(event.executable.name, b"bash");
         assert_eq!(event.args.copied, [b"sh".to_vec(), b"-i".to_vec()]);
         assert!(!event.args.truncated && event.connection.is_none());
+    }
+
+    #[test]
+    fn the_parents_path_stands_between_the_process_and_its_arguments() {
+        let event = exec(&exec_record_below(b"sh\0-i\0", b"sh\0bin\0", b"socat1\0bin\0usr\0", |_| {})).unwrap();
+        assert_eq!((event.executable.path.as_slice(), event.args.count), (&b"/bin/sh"[..], 0));
+        assert_eq!(event.parent_executable.path, b"/usr/bin/socat1");
+        assert_eq!(event.args.copied, [b"sh".to_vec(), b"-i".to_vec()]);
+        // A kernel thread runs no file.
+        let event = exec(&exec_record(b"", b"sh\0", |_| {})).unwrap();
+        assert_eq!(event.parent_executable.state, PathState::Unknown);
     }
 
     #[test]
@@ -304,6 +325,11 @@ mod tests {
         }
         assert!(exec(&exec_record(b"", b"", |header| header.argv_len = u32::MAX)).is_err());
         assert!(exec(&exec_record(b"", b"", |header| header.path.len = u32::MAX)).is_err());
+        assert!(exec(&exec_record(b"", b"", |header| header.parent_path.len = u32::MAX)).is_err());
+        assert!(
+            exec(&exec_record(b"", b"", |header| (header.path.len, header.parent_path.len) = (u32::MAX, 5))).is_err()
+        );
+        assert!(exec(&exec_record(b"", b"", |header| header.parent_path.state = 99)).is_err());
         assert!(exec(&exec_record(b"", b"", |header| header.reason = 99)).is_err());
         assert!(exec(&exec_record(b"", b"", |header| header.path.state = 99)).is_err());
         let many = exec_record(b"", b"", |header| header.lineage.count = u32::MAX);

@@ -36,8 +36,6 @@ pub struct Origin {
 /// What is known of the program that a parent runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentProgram {
-    /// Path of its executable, if known.
-    pub executable: Option<Vec<u8>>,
     /// Its arguments.
     pub args: Args,
     /// Where they come from.
@@ -89,7 +87,7 @@ impl Origin {
         let names = if comm == leader_comm { json!(comm) } else { json!([comm, leader_comm]) };
         body.insert("thread".to_owned(), json!({"id": tid, "name": names}));
         if let Some(parent) = lineage.ancestors.first() {
-            body.insert("parent".to_owned(), self.parent(&mut document, parent, extras.parent.as_ref()));
+            body.insert("parent".to_owned(), self.parent(&mut document, parent, None, extras.parent.as_ref()));
         }
         document.put("process", body);
         document.put("user", user(uid, uid, extras));
@@ -117,7 +115,7 @@ impl Origin {
     #[must_use]
     pub fn exec(&self, event: &Exec, sequence: u64, extras: &Extras) -> Value {
         let Exec { at, process, old_tid, uid, gid, euid, loginuid, .. } = *event;
-        let Exec { comm, executable, args, lineage, .. } = event;
+        let Exec { comm, executable, args, lineage, parent_executable, .. } = event;
         let mut document = Document::default();
         self.head(&mut document, at, sequence, "exec", &["process"], &["start"]);
         let mut body = self.process(&mut document, process, executable);
@@ -127,7 +125,8 @@ impl Origin {
         );
         arguments(&mut document, &mut body, args, "process.args");
         if let Some(parent) = lineage.ancestors.first() {
-            body.insert("parent".to_owned(), self.parent(&mut document, parent, extras.parent.as_ref()));
+            let program = extras.parent.as_ref();
+            body.insert("parent".to_owned(), self.parent(&mut document, parent, Some(parent_executable), program));
         }
         document.put("process", body);
         document.put("user", user(uid, euid, extras));
@@ -185,7 +184,13 @@ impl Origin {
         body
     }
 
-    fn parent(&self, document: &mut Document, parent: &Ancestor, program: Option<&ParentProgram>) -> Value {
+    fn parent(
+        &self,
+        document: &mut Document,
+        parent: &Ancestor,
+        executable: Option<&Executable>,
+        program: Option<&ParentProgram>,
+    ) -> Value {
         let mut body = Map::new();
         body.insert("pid".to_owned(), parent.key.tgid.into());
         body.insert("entity_id".to_owned(), self.entity_id(parent.key).into());
@@ -195,10 +200,10 @@ impl Origin {
         let comm = document.text("process.parent.thread.name", &parent.comm);
         body.insert("thread".to_owned(), json!({"id": parent.key.tgid, "name": comm}));
         body.insert("start".to_owned(), self.offset.wall(parent.key.start).to_string().into());
-        if let Some(ParentProgram { executable, args, source }) = program {
-            if let Some(executable) = executable {
-                body.insert("executable".to_owned(), document.text("process.parent.executable", executable).into());
-            }
+        if let Some(path) = executable.and_then(path) {
+            body.insert("executable".to_owned(), document.text("process.parent.executable", &path).into());
+        }
+        if let Some(ParentProgram { args, source }) = program {
             arguments(document, &mut body, args, "process.parent.args");
             let source = match source {
                 ParentSource::Exec => "exec",

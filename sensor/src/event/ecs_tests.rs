@@ -23,6 +23,10 @@ fn bash() -> Executable {
     Executable { name: b"bash".to_vec(), path: b"/usr/bin/bash".to_vec(), state: PathState::Whole }
 }
 
+fn socat() -> Executable {
+    Executable { name: b"socat1".to_vec(), path: b"/usr/bin/socat1".to_vec(), state: PathState::Whole }
+}
+
 fn lineage() -> Lineage {
     let socat = Ancestor { key: key(7), uid: 0, comm: b"socat".to_vec(), exe: b"socat1".to_vec() };
     Lineage { ancestors: vec![socat], more: true }
@@ -61,6 +65,7 @@ fn exec() -> Exec {
         executable: bash(),
         args: Args { copied: vec![b"sh".to_vec(), b"\xff-i".to_vec()], count: 2, ..Args::default() },
         lineage: lineage(),
+        parent_executable: socat(),
         reason: Reason::Armed,
         connection: None,
     }
@@ -136,12 +141,12 @@ fn flags_found_beyond_the_copied_arguments_stand_behind_a_marker() {
 #[test]
 fn a_parent_carries_its_arguments_and_where_they_come_from() {
     let args = Args { copied: vec![b"socat".to_vec(), b"EXEC:sh".to_vec()], count: 2, ..Args::default() };
-    let parent = ParentProgram { executable: Some(b"/usr/bin/socat1".to_vec()), args, source: ParentSource::Exec };
+    let parent = ParentProgram { args, source: ParentSource::Exec };
     let extras = Extras { user: Some("u".to_owned()), container: Some("c".to_owned()), parent: Some(parent) };
     let document = origin().exec(&exec(), 2, &extras);
     let parent = &document["process"]["parent"];
     assert_eq!((&parent["name"], &parent["thread"]["name"]), (&json!("socat1"), &json!("socat")));
-    assert_eq!(parent["args"], json!(["socat", "EXEC:sh"]));
+    assert_eq!((&parent["executable"], &parent["args"]), (&json!("/usr/bin/socat1"), &json!(["socat", "EXEC:sh"])));
     assert_eq!(document["sensor"]["parent"]["args_source"], "exec");
     assert_eq!((&document["user"]["name"], &document["container"]["id"]), (&json!("u"), &json!("c")));
 }
@@ -155,4 +160,7 @@ fn what_is_not_known_of_a_path_is_said() {
     let cut = Executable { path: b"deep/bash".to_vec(), state: PathState::Cut, ..bash() };
     let document = origin().exec(&Exec { executable: cut, ..exec() }, 2, &Extras::default());
     assert_eq!(document["process"]["executable"], "…/deep/bash");
+    let cut = Executable { path: b"deep/socat1".to_vec(), state: PathState::Cut, ..socat() };
+    let document = origin().exec(&Exec { parent_executable: cut, ..exec() }, 2, &Extras::default());
+    assert_eq!(document["process"]["parent"]["executable"], "…/deep/socat1");
 }

@@ -204,6 +204,8 @@ pub struct Exec {
     pub args: Args,
     /// The ancestors.
     pub lineage: Lineage,
+    /// The file that the parent runs.
+    pub parent_executable: Executable,
     /// Why it was sent.
     pub reason: Reason,
     /// The process's connection, if it has made one within the span.

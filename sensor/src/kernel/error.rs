@@ -11,7 +11,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// No privilege to load eBPF programs.
-    #[error("not permitted to load eBPF programs: {0}; run as root, or with CAP_BPF and CAP_PERFMON")]
+    #[error(
+        "not permitted to load eBPF programs: {0}; run as root, or with CAP_BPF and CAP_PERFMON, in the host's user namespace"
+    )]
     NotPermitted(String),
     /// No type information.
     #[error("the kernel's type information {} cannot be used: {reason}; the sensor needs a kernel built with CONFIG_DEBUG_INFO_BTF", path.display())]
@@ -107,11 +109,14 @@ pub(super) fn refused(error: &(dyn Error + 'static), otherwise: impl FnOnce(Stri
 }
 
 /// Whether this process has what loading eBPF programs needs: `CAP_BPF` and `CAP_PERFMON` (5.8), or `CAP_SYS_ADMIN`, which includes
-/// both. Root in a container mostly has neither.
+/// both. Root in a container mostly has neither, and in a user namespace they are not the host's.
 pub(super) fn may_load() -> bool {
     const CAP_SYS_ADMIN: u64 = 1 << 21;
     const BOTH: u64 = 1 << 38 | 1 << 39;
-    effective_capabilities().is_none_or(|bits| bits & CAP_SYS_ADMIN != 0 || bits & BOTH == BOTH)
+    /// The kernel's first user namespace; its number is fixed (`PROC_USER_INIT_INO`).
+    const FIRST: &str = "user:[4026531837]";
+    let of_the_host = std::fs::read_link("/proc/self/ns/user").map_or(true, |namespace| namespace.as_os_str() == FIRST);
+    of_the_host && effective_capabilities().is_none_or(|bits| bits & CAP_SYS_ADMIN != 0 || bits & BOTH == BOTH)
 }
 
 /// The effective capabilities of this process as /proc shows them, bit N being capability N of capabilities(7); `None` if they cannot

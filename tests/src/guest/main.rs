@@ -3,8 +3,9 @@
 //! The machine has nothing but an initramfs with this program, the suite, the sensor and a plan. In this order: mounts what
 //! every system has, moves to a root of its own, brings the loopback device up, tells which kernel this is and what the
 //! sensor finds in its type information, tries the hooks that must be refused, runs the suite as often as the plan says,
-//! measures what the programs of the kernel side cost if the plan says so, tells the end and switches the machine off.
-//! `xtask/src/vm` reads what is told, from the serial console.
+//! measures what the programs of the kernel side cost if the plan says so, tells the end and switches the machine off. Or it
+//! starts the system on a disk, and does the same as one of its services ([`service`]). `xtask/src/vm` reads what is told, from
+//! the serial console.
 
 mod cost;
 mod facts;
@@ -15,6 +16,7 @@ mod net;
 #[path = "../../../xtask/src/vm/protocol.rs"]
 mod protocol;
 mod refusal;
+mod service;
 mod suite;
 mod system;
 mod tell;
@@ -30,13 +32,15 @@ fn main() -> ExitCode {
     if let Ok(next) = std::env::var(cost::VARIABLE) {
         return cost::main(&next);
     }
-    if std::process::id() != 1 {
+    let first = std::process::id() == 1;
+    if !first && std::env::args().nth(1).as_deref() != Some(service::ARGUMENT) {
         tell::log("this program is the first process of a virtual machine; see `cargo xtask vm`");
         return ExitCode::from(2);
     }
     let mut told = Told::default();
     // Without the end being told the machine counts as failed, and what is logged here shows why.
-    if let Err(error) = perform(&mut told) {
+    let done = if first { perform(&mut told) } else { service::test(&mut told) };
+    if let Err(error) = done {
         tell::log(&format!("the guest failed: {error:#}"));
     }
     system::power_off();
@@ -44,9 +48,16 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn perform(told: &mut Told) -> Result<()> {
+fn plan() -> Result<Plan> {
     let plan = std::fs::read(PLAN).context(PLAN)?;
-    let plan: Plan = serde_json::from_slice(&plan).context(PLAN)?;
+    serde_json::from_slice(&plan).context(PLAN)
+}
+
+fn perform(told: &mut Told) -> Result<()> {
+    let plan = plan()?;
+    if plan.service {
+        return service::start(&plan);
+    }
     system::set_up(plan.disk.as_deref())?;
     system::keep_awake().context("processors")?;
     facts::tell(told)?;

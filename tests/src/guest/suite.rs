@@ -24,9 +24,13 @@ enum Line {
 /// Runs it once.
 pub(crate) fn run(run: &Run, told: &mut Told) -> Result<()> {
     let mut suite = Command::new(SUITE);
-    suite.args(["--json", "--sensor", SENSOR]).args(&run.arguments);
-    suite.env("PATH", PATH);
-    let mut suite = suite.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context(SUITE)?;
+    listen(suite.args(["--sensor", SENSOR]), run, told)
+}
+
+/// Runs a program of tests, and passes on what it prints.
+pub(crate) fn listen(suite: &mut Command, run: &Run, told: &mut Told) -> Result<()> {
+    suite.arg("--json").args(&run.arguments).env("PATH", PATH);
+    let mut suite = suite.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("the tests")?;
     let output = suite.stdout.take().context("no output")?;
     let (mut sums, mut count) = (None, 0);
     for line in BufReader::new(output).lines() {
@@ -36,7 +40,8 @@ pub(crate) fn run(run: &Run, told: &mut Told) -> Result<()> {
                 told.tell(&Message::Hooks { run: run.name.clone(), connect, accept })?;
             }
             Ok(Line::Test { name, outcome, seconds, details }) => {
-                log(&format!("{}: {outcome} {name} ({seconds:.2} s)", run.name));
+                let note = if outcome == "passed" { details.as_str() } else { "" };
+                log(&format!("{}: {outcome} {name} ({seconds:.2} s) {note}", run.name));
                 count += 1;
                 told.tell(&result(run, name, &outcome, details))?;
             }

@@ -44,19 +44,31 @@ pub(crate) fn set_up(disk: Option<&str>) -> Result<()> {
         Some(disk) => mount_disk(disk).with_context(|| format!("the disk {disk}"))?,
         None => mount_one("tmpfs", NEW_ROOT, "mode=0755")?,
     }
-    change_root().context("the root")?;
+    change_root(&[SENSOR, SUITE]).context("the root")?;
     for (kind, place, options) in MOUNTS {
         std::fs::create_dir_all(place)?;
         mount_one(kind, place, options)?;
     }
+    files()?;
+    sethostname(b"guest").context("host name")?;
+    loopback_up().context("loopback device")
+}
+
+/// Makes the disk the root, with these programs on it, and leaves the rest to the system that is there.
+pub(crate) fn set_up_disk(disk: &str, programs: &[&str]) -> Result<()> {
+    mount_disk(disk).with_context(|| format!("the disk {disk}"))?;
+    change_root(programs).context("the root")?;
+    files()
+}
+
+fn files() -> Result<()> {
     std::fs::create_dir_all("/etc")?;
     for (name, content) in FILES {
         if !Path::new(name).metadata().is_ok_and(|file| file.len() > 0) {
             std::fs::write(name, content).context(name)?;
         }
     }
-    sethostname(b"guest").context("host name")?;
-    loopback_up().context("loopback device")
+    Ok(())
 }
 
 /// Mounts the disk, which the kernel may still be looking for.
@@ -79,9 +91,9 @@ fn mount_one(kind: &str, place: &str, options: &str) -> Result<()> {
 }
 
 /// Moves to the file system that was mounted: the first one can be no container's old root (pivot_root(2)).
-fn change_root() -> Result<()> {
+fn change_root(programs: &[&str]) -> Result<()> {
     std::fs::create_dir_all(format!("{NEW_ROOT}/bin"))?;
-    for program in [SENSOR, SUITE] {
+    for program in programs {
         let name = Path::new(program).file_name().context("no name")?;
         let packed = Path::new("/").join(name);
         std::fs::copy(&packed, format!("{NEW_ROOT}{program}")).with_context(|| packed.display().to_string())?;

@@ -1,9 +1,9 @@
 //! Debian's archive, asked for kernels without touching the system's own package manager: an apt with its own sources,
 //! state and cache below `target/`. It needs no rights.
 
-use super::mirror::Mirrors;
 use super::series::{OLDEST, PackageName, package_name};
 use crate::apt;
+use crate::mirror::Mirrors;
 use crate::shell;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};

@@ -6,12 +6,14 @@ use super::initramfs::Initramfs;
 use super::kernels::Kernel;
 use super::machine::{Accelerator, Guest, Limits, Processor, Ran};
 use super::programs::Programs;
-use super::protocol::{PLAN, Plan};
+use super::protocol::{INSTALLED, PLAN, Plan};
 use super::suite::Tests;
 use super::transcript::Transcript;
 use super::verdict::{Case, Verdict, fixture};
+use crate::install;
 use crate::tally::Tally;
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -134,10 +136,25 @@ impl Guests<'_> {
             initramfs.directory(directory)?;
         }
         initramfs.device("dev/console", 0o600, (5, 1))?;
-        let Programs { guest, suite, sensor } = self.programs;
-        for (name, program) in [("init", guest), ("sensor-tests", suite), ("sensor", sensor)] {
-            let content = std::fs::read(program).with_context(|| program.display().to_string())?;
-            initramfs.file(name, 0o755, &content)?;
+        let Programs { guest, suite, service, sensor } = self.programs;
+        let read = |program: &PathBuf| std::fs::read(program).with_context(|| program.display().to_string());
+        initramfs.file("init", 0o755, &read(guest)?)?;
+        let tests = if plan.service { ("sensor-service", service) } else { ("sensor-tests", suite) };
+        for (name, program) in [tests, ("sensor", sensor)] {
+            initramfs.file(name, 0o755, &read(program)?)?;
+        }
+        if plan.service {
+            let mut directories = BTreeSet::new();
+            for (path, content) in install::contents(self.root)? {
+                let path = format!("{}/{path}", INSTALLED.trim_start_matches('/'));
+                for (place, _) in path.match_indices('/') {
+                    let directory = path.get(..place).unwrap_or_default();
+                    if directories.insert(directory.to_owned()) {
+                        initramfs.directory(directory)?;
+                    }
+                }
+                initramfs.file(&path, 0o644, &content)?;
+            }
         }
         initramfs.file(PLAN.trim_start_matches('/'), 0o644, &serde_json::to_vec(plan)?)?;
         Ok(initramfs.finish()?.into_inner()?)

@@ -3,8 +3,9 @@
 //! It is made anew when another list of packages is wanted, or newer ones are asked for. The programs that are tested are
 //! not on it: they come with the initramfs, and what a guest writes is forgotten.
 
-use super::mirror::Mirrors;
-use crate::{apt, setup, shell};
+use crate::bootstrap::{self, LEFT_OUT, as_root, program, remove};
+use crate::mirror::Mirrors;
+use crate::setup;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -16,9 +17,6 @@ use std::time::Instant;
 const RELEASE: &str = "trixie";
 /// Packages beside those of the tests: what starts a system, and containers.
 const SYSTEM: [&str; 2] = ["systemd", "podman"];
-/// Left out of packages: nobody reads there.
-const LEFT_OUT: [&str; 5] =
-    ["/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*", "/usr/share/lintian/*"];
 /// Size of the file system. The file has holes where nothing is.
 const SIZE: &str = "2G";
 
@@ -93,7 +91,6 @@ impl Images {
     fn make(&self, recipe: &Recipe) -> Result<()> {
         let [tree, image] = ["tree", "root.ext4.new"].map(|name| self.directory.join(name));
         let mirrors = Mirrors::of_system()?;
-        setup::for_guests("mmdebstrap", "mmdebstrap")?;
         setup::for_guests("mke2fs", "e2fsprogs")?;
         remove(&tree)?;
         let made = self.fill(recipe, &mirrors, &tree, &image);
@@ -109,13 +106,7 @@ impl Images {
 
     fn fill(&self, recipe: &Recipe, mirrors: &Mirrors, tree: &Path, image: &Path) -> Result<()> {
         let Recipe { release, packages, left_out, size } = recipe;
-        let mut install = Command::new(program("mmdebstrap"));
-        install.args(["--mode=root", "--variant=minbase", &format!("--architectures={}", self.debian_arch)]);
-        install.arg(format!("--include={}", packages.join(","))).arg("--dpkgopt=force-unsafe-io");
-        install.args(left_out.iter().map(|path| format!("--dpkgopt=path-exclude={path}")));
-        install.args(proxies()?.iter().map(|proxy| format!("--aptopt={proxy}")));
-        install.arg(release).arg(tree).arg(mirrors.main(release));
-        as_root(install)?;
+        bootstrap::fill(tree, release, self.debian_arch, packages, left_out, mirrors)?;
         // Nothing is ever read after a crash.
         let mut format = Command::new(program("mke2fs"));
         format.args(["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-d"]).arg(tree).arg(image).arg(size);
@@ -123,32 +114,6 @@ impl Images {
         File::create(image)?;
         as_root(format)
     }
-}
-
-/// The proxies that this system's apt uses, as lines of its configuration.
-fn proxies() -> Result<Vec<String>> {
-    let settings = shell::output(Command::new("apt-config").args(["dump", "Acquire"]).env("LC_ALL", "C"))?;
-    Ok(settings.lines().filter(|line| line.to_lowercase().contains("::proxy")).map(str::to_owned).collect())
-}
-
-fn program(name: &str) -> PathBuf {
-    // Some lie where administration programs do.
-    shell::find(name).unwrap_or_else(|| name.into())
-}
-
-fn remove(tree: &Path) -> Result<()> {
-    if !tree.exists() {
-        return Ok(());
-    }
-    let mut command = Command::new("rm");
-    command.args(["--recursive", "--force", "--one-file-system"]).arg(tree);
-    as_root(command)
-}
-
-fn as_root(command: Command) -> Result<()> {
-    let mut command = shell::as_root(command)?;
-    apt::say(&command);
-    shell::run(&mut command)
 }
 
 #[cfg(test)]

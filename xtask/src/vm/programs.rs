@@ -10,6 +10,8 @@ pub(crate) struct Programs {
     pub(crate) guest: PathBuf,
     /// The end-to-end tests.
     pub(crate) suite: PathBuf,
+    /// The tests of the service.
+    pub(crate) service: PathBuf,
     /// The sensor.
     pub(crate) sensor: PathBuf,
 }
@@ -29,5 +31,10 @@ pub(crate) fn build(root: &Path, arch: &str) -> Result<Programs> {
         let path = directory.join(&target).join("guest").join(name);
         path.is_file().then_some(path).with_context(|| format!("no program {name} was built"))
     };
-    Ok(Programs { guest: built("sensor-guest")?, suite: built("sensor-tests")?, sensor: built("sensor")? })
+    Ok(Programs {
+        guest: built("sensor-guest")?,
+        suite: built("sensor-tests")?,
+        service: built("sensor-service")?,
+        sensor: built("sensor")?,
+    })
 }

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// Where the guest finds its plan.
 pub(crate) const PLAN: &str = "/plan.json";
 
+/// Where the guest finds what is to be installed on its disk, below the names that the files have there.
+pub(crate) const INSTALLED: &str = "/installed";
+
 /// How a message's line begins; everything else on the console is the kernel's or a program's log.
 pub(crate) const PREFIX: &str = "@sensor ";
 
@@ -17,6 +20,8 @@ pub(crate) const PREFIX: &str = "@sensor ";
 pub(crate) struct Plan {
     /// The disk that becomes the root, such as `/dev/nvme0n1`; without one it lies in the guest's memory.
     pub(crate) disk: Option<String>,
+    /// Start the system on the disk, with the sensor as one of its services, and run the tests of the service there.
+    pub(crate) service: bool,
     /// Misbehave, to show that it is noticed.
     pub(crate) fault: Option<Fault>,
     /// Hooks that the sensor must refuse.

@@ -15,6 +15,8 @@ pub(crate) struct Tests {
     pub(crate) cpus: u32,
     /// The file with its root; none for a root in memory that has nothing but the programs of the tests.
     pub(crate) disk: Option<PathBuf>,
+    /// Whether the system on the disk is started, and the tests are those of the service.
+    pub(crate) service: bool,
     /// Whether each kind of hook is forced in turn.
     pub(crate) each_hook: bool,
     /// Arguments that choose the tests. Storms take minutes where a processor is emulated.
@@ -25,19 +27,33 @@ impl Tests {
     /// Those that need nothing but the kernel, with each hook.
     pub(crate) fn core() -> Self {
         let arguments = &["--jobs", "3", "not:userland", "not:storm"];
-        Self { name: "core", memory_mib: 768, cpus: 2, disk: None, each_hook: true, arguments }
+        Self { name: "core", memory_mib: 768, cpus: 2, disk: None, service: false, each_hook: true, arguments }
     }
 
     /// All of them on a distribution, with the hooks that the sensor chooses.
     pub(crate) fn shells(image: PathBuf) -> Self {
         let arguments = &["--jobs", "3", "not:storm"];
-        Self { name: "shells", memory_mib: 512, cpus: 2, disk: Some(image), each_hook: false, arguments }
+        Self {
+            name: "shells",
+            memory_mib: 512,
+            cpus: 2,
+            disk: Some(image),
+            service: false,
+            each_hook: false,
+            arguments,
+        }
     }
 
     /// None of them: it is measured what they would make the programs of the kernel side do. One processor, whose instructions
     /// are counted.
     pub(crate) fn cost() -> Self {
-        Self { name: "cost", memory_mib: 384, cpus: 1, disk: None, each_hook: false, arguments: &[] }
+        Self { name: "cost", memory_mib: 384, cpus: 1, disk: None, service: false, each_hook: false, arguments: &[] }
+    }
+
+    /// Those of the service, under the distribution's systemd.
+    pub(crate) fn service(image: PathBuf) -> Self {
+        let disk = Some(image);
+        Self { name: "systemd", memory_mib: 768, cpus: 2, disk, service: true, each_hook: false, arguments: &[] }
     }
 
     /// What a guest is to do.
@@ -45,6 +61,7 @@ impl Tests {
         let arguments: Vec<&str> = self.arguments.iter().copied().chain(filter).collect();
         let mut plan = expected.plan(&arguments);
         plan.disk = self.disk.is_some().then(|| DISK.to_owned());
+        plan.service = self.service;
         if !self.each_hook {
             plan.refusals.clear();
             plan.runs.truncate(1);

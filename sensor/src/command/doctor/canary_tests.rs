@@ -71,6 +71,7 @@ fn exec(args: &[&str], comm: &str) -> Exec {
         executable: Executable { name: b"sensor".into(), path: b"/sensor".into(), state: PathState::Whole },
         args: Args { copied: args.iter().map(|arg| (*arg).into()).collect(), count: 2, ..Args::default() },
         lineage: Lineage::default(),
+        parent_executable: Executable { name: Vec::new(), path: Vec::new(), state: PathState::Unknown },
         reason: Reason::Parent,
         connection: None,
     }

@@ -1,8 +1,8 @@
-//! The outputs of a running sensor, from its configuration.
+//! The outputs of a run, by its options and its configuration.
 
 use super::{Format, Options};
 use crate::alert::text;
-use crate::config::{self, Output};
+use crate::config::{self, Config, DEFAULT_PATH, Listen, Output};
 use crate::output::Outputs;
 use crate::output::document::Document;
 use crate::output::elasticsearch::{Elasticsearch, Login, Timeouts};
@@ -12,40 +12,51 @@ use crate::output::remote::{Remote, Transport};
 use crate::output::secret::SecretFile;
 use crate::output::spool::{self, Spool};
 use crate::output::stream::{Render, Stream, Target, json_line};
-use crate::output::syslog::Syslog;
+use crate::output::syslog::{Place, Syslog};
+use crate::privileges::Needs;
 use anyhow::{Context, Result};
 use std::io::{self, IsTerminal as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Opens every output that is configured.
-pub(super) fn outputs(options: &Options, config: &Output) -> Result<Outputs> {
+const ELASTICSEARCH: &str = "elasticsearch";
+const SYSLOG: &str = "syslog";
+/// What the address of a server is looked up in.
+const RESOLVER: &str = "/etc/resolv.conf";
+
+/// Opens all outputs, and starts a thread for each.
+///
+/// # Errors
+/// One of them cannot be used.
+pub(super) fn open(options: &Options, config: &Output) -> Result<Outputs> {
     let render: Render = match options.format {
         Some(Format::Json) => json_line,
         None if !io::stdout().is_terminal() => json_line,
         Some(Format::Text) | None => |alert: &Document| text::block(&alert.value).into_bytes(),
     };
-    let Output { stdout, file, journal, elasticsearch, syslog, spool } = config;
+    let Output { stdout, file, journal: _, elasticsearch, syslog, spool } = config;
+    let journal = to_journal(options, config);
     let mut alerts = Vec::new();
-    if *stdout {
+    // Where standard output is the journal, alerts go there whole and with their fields, and once.
+    if *stdout && !(journal && journal::takes_stdout()) {
         let stream = Stream::open(Target::Stdout, render).context("standard output cannot be used for alerts")?;
         alerts.push(Queue::start("stdout", stream)?);
     }
     if let Some(path) = file {
         alerts.push(Queue::start("file", lines(path)?)?);
     }
-    if *journal {
+    if journal {
         let sink = Journal::open(Path::new(journal::SOCKET));
         let sink = sink.with_context(|| format!("the journal cannot be used: {}", journal::SOCKET))?;
         alerts.push(Queue::start("journal", sink)?);
     }
     if let Some(elasticsearch) = elasticsearch {
-        let remote = remote("elasticsearch", spool, elastic(elasticsearch)?)?;
-        alerts.push(Queue::start("elasticsearch", remote)?);
+        let remote = remote(ELASTICSEARCH, spool, elastic(elasticsearch)?)?;
+        alerts.push(Queue::start(ELASTICSEARCH, remote)?);
     }
     if let Some(config::Syslog { to, ca_file }) = syslog {
         let transport = Syslog::new(to.clone(), ca_file.as_deref());
         let transport = transport.with_context(|| format!("the output to {to} cannot be used"))?;
-        alerts.push(Queue::start("syslog", remote("syslog", spool, transport)?)?);
+        alerts.push(Queue::start(SYSLOG, remote(SYSLOG, spool, transport)?)?);
     }
     if alerts.is_empty() {
         tracing::warn!("no output is configured: alerts are only counted");
@@ -67,13 +78,46 @@ fn elastic(config: &config::Elasticsearch) -> Result<Elasticsearch> {
 
 /// An output behind a spool of its own.
 fn remote(name: &'static str, config: &config::Spool, transport: impl Transport) -> Result<Remote> {
-    let directory = config.directory.join(name);
+    let directory = spool_directory(config, name);
     let spool = Spool::open(&directory, spool::Limits::of(config.bytes));
     let spool = spool.with_context(|| format!("the spool {} cannot be used", directory.display()))?;
     Ok(Remote::start(name, spool, transport)?)
 }
 
+fn spool_directory(config: &config::Spool, name: &str) -> PathBuf {
+    config.directory.join(name)
+}
+
+/// By the configuration, or since standard output leads there and no form was asked for.
+fn to_journal(options: &Options, config: &Output) -> bool {
+    config.journal || config.stdout && options.format.is_none() && journal::takes_stdout()
+}
+
+/// A file of lines of JSON.
 fn lines(path: &Path) -> Result<Stream> {
     let stream = Stream::open(Target::File(path.to_owned()), json_line);
     stream.with_context(|| format!("{} cannot be opened for writing", path.display()))
+}
+
+/// What the sensor does beside reading while it runs.
+pub(super) fn needs(options: &Options, config: &Config, config_path: Option<&Path>) -> Needs {
+    let listen = config.metrics.listen.as_ref();
+    let Output { stdout: _, file, journal: _, elasticsearch, syslog, spool } = &config.output;
+    let to = syslog.as_ref().map(|syslog| &syslog.to);
+    let unix = matches!(to, Some(Place::Unix(_)));
+    let tcp = elasticsearch.is_some() || to.is_some() && !unix;
+    let secrets = elasticsearch.iter().flat_map(|it| it.api_key_file.iter().chain(&it.password_file).cloned());
+    let resolver = tcp.then(|| PathBuf::from(RESOLVER));
+    let config_file = config_path.unwrap_or(Path::new(DEFAULT_PATH)).to_owned();
+    let spools = [elasticsearch.as_ref().map(|_| ELASTICSEARCH), syslog.as_ref().map(|_| SYSLOG)];
+    Needs {
+        reads: [config_file].into_iter().chain(secrets).chain(resolver).collect(),
+        appends: options.events.iter().chain(file).cloned().collect(),
+        removes: listen.and_then(Listen::socket).map(Path::to_owned).into_iter().collect(),
+        spools: spools.into_iter().flatten().map(|name| spool_directory(spool, name)).collect(),
+        journal: to_journal(options, &config.output),
+        unix,
+        tcp,
+        serves: listen.is_some(),
+    }
 }

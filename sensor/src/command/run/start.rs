@@ -1,8 +1,7 @@
 //! From nothing to a sensor that is attached and ready.
 
 use super::metrics::Metrics;
-use super::outputs::outputs;
-use super::{Options, parameters};
+use super::{Options, outputs, parameters};
 use crate::config::{Config, Hook};
 use crate::detect::eql::Networks;
 use crate::detect::rule::{CONNECTING, REVERSE_SHELL_VIA_CHILD, SOCAT, kernel_names};
@@ -20,13 +19,15 @@ use crate::kernel::load::{self, KERNEL_BTF, Loaded};
 use crate::kernel::log::KernelLog;
 use crate::kernel::ring::Ring;
 use crate::pipeline::{Pipeline, from_proc};
-use crate::service::{Signals, notify};
+use crate::privileges::{self, Needs};
+use crate::service::Signals;
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sd_notify::NotifyState;
 use sensor_common::address::{Address, mapped};
 use sensor_common::record::{ACCEPTED, ATTEMPTED, Arm, NAME_LEN, WITNESS_PROC};
+use std::fs::File;
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::thread;
@@ -51,8 +52,8 @@ pub(super) struct Started {
     pub(super) metrics: Option<Metrics>,
 }
 
-/// Opens the outputs, attaches, looks once at what is running, and says that it is ready. Within a tokio runtime.
-pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
+/// Opens the outputs, attaches, looks once at what is running, and logs that it is ready. Within a tokio runtime.
+pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Path>) -> Result<Started> {
     let signals = Signals::new().context("signal handlers cannot be installed")?;
     let root = Path::new("/");
     let given = Given {
@@ -65,7 +66,7 @@ pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
     if let Err(error) = &processes {
         tracing::error!("degraded: {error}");
     }
-    let outputs = outputs(options, &config.output)?;
+    let outputs = outputs::open(options, &config.output)?;
     let create = |path: &PathBuf| {
         Heartbeat::create(path).with_context(|| format!("{} cannot be opened for the sign of life", path.display()))
     };
@@ -103,12 +104,29 @@ pub(super) fn start(options: &Options, config: &Config) -> Result<Started> {
         None => None,
     };
 
+    give_up_privileges(&outputs::needs(options, config, config_path));
+
     let kind =
         |fact| loaded.choices.iter().find(|choice| choice.fact == fact).map_or_else(|| "off".to_owned(), Choice::kind);
     let [exec, connect, accept] = Fact::ALL.map(kind);
     tracing::info!(exec, connect, accept, "sensor ready");
-    notify(&[NotifyState::Ready, NotifyState::Status(&hooks)]);
     Ok(Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat, metrics })
+}
+
+/// From here on nothing needs them.
+fn give_up_privileges(needs: &Needs) {
+    let kept = privileges::give_up(needs);
+    for failure in &kept.failures {
+        tracing::warn!("privileges are left that nothing needs: {failure}");
+    }
+    tracing::info!("privileges given up; left are {kept}");
+    for path in &needs.appends {
+        // A pipe without a reader is no file to wait for.
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        if let Err(error) = File::options().create(true).append(true).custom_flags(nonblocking).open(path) {
+            tracing::warn!("{} stays open, but cannot be opened anew at SIGUSR1: {error}", path.display());
+        }
+    }
 }
 
 /// Up to 5.10 the kernel counts maps against a limit that is far too low by default; later ones ignore it. Without the
@@ -177,9 +195,8 @@ fn look_around(loaded: &mut Loaded, pipeline: &mut Pipeline, excluded: &Networks
     let Found { parents, connections, waiting, processes, denied, incomplete } = found;
     for parent in &parents {
         let key = ProcessKey { tgid: parent.process.tgid, start: proc.start(parent.process.start_ticks) };
-        let executable = parent.process.exe.as_ref().ok().map(|exe| exe.path.clone());
         if let Ok(args) = &parent.args {
-            pipeline.parents().found(key, executable, from_proc(args.clone(), true));
+            pipeline.parents().found(key, from_proc(args.clone(), true));
         }
     }
     let (now, _) = clock::now();

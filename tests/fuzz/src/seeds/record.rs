@@ -34,7 +34,10 @@ pub(super) fn attempted() -> Vec<u8> {
 
 /// A shell executed by the same process.
 pub(super) fn executed() -> Vec<u8> {
-    record(&ExecRecord { arm: arm(), ..exec() }, b"bash\0bin\0usr\0", b"bash\0-i\0")
+    let mut header = ExecRecord { arm: arm(), ..exec() };
+    let parent = b"python3\0bin\0usr\0";
+    header.parent_path.len = length(parent);
+    record(&header, b"bash\0bin\0usr\0", &[parent.as_slice(), b"bash\0-i\0"].concat())
 }
 
 fn accepted() -> Vec<u8> {
@@ -140,8 +143,9 @@ impl Announces for ConnectionRecord {
 impl Announces for ExecRecord {
     fn announce(&mut self, path: &[u8], argv: &[u8]) {
         self.path.len = length(path);
-        self.argv_len = length(argv);
-        self.argv_total = self.argv_total.max(argv.len() as u64);
+        // The parent's path may stand in front of them.
+        self.argv_len = length(argv) - self.parent_path.len;
+        self.argv_total = self.argv_total.max(self.argv_len.into());
     }
 }
 

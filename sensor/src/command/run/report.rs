@@ -1,0 +1,51 @@
+//! The numbers of a run, as the log has them at its end.
+
+use crate::kernel::counters::Snapshot;
+use crate::output::queue;
+use crate::pipeline::Stats;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Logs them; counters that disagree, as an error. `missed` are the runs that the kernel skipped, by hook.
+pub(super) fn log(
+    counters: &Snapshot,
+    missed: BTreeMap<String, u64>,
+    stats: &Stats,
+    outputs: &[(&'static str, queue::Stats)],
+) {
+    for sum in counters.sums().iter().filter(|sum| sum.seen != sum.settled) {
+        tracing::error!("the counters of {} disagree: {} seen, {} settled", sum.hook, sum.seen, sum.settled);
+    }
+    let of_output = |(name, stats): &(&str, queue::Stats)| {
+        let queue::Stats { queued, delivered, spooled, dropped } = stats;
+        let numbers = json!({"queued": queued, "delivered": delivered, "spooled": spooled, "dropped": dropped});
+        ((*name).to_owned(), numbers)
+    };
+    let user_side = json!({
+        "connections": stats.connections,
+        "duplicates": stats.duplicates,
+        "executions": stats.executions,
+        "undecodable": stats.undecodable,
+        "alerts": stats.alerts,
+        "slowest_ns": stats.slowest_ns,
+        "outputs": Value::from_iter(outputs.iter().map(of_output)),
+    });
+    tracing::info!(
+        counters = with_missed(counters.to_json(), missed).to_string(),
+        user_side = user_side.to_string(),
+        "counters"
+    );
+    for (name, stats) in outputs.iter().filter(|(_, stats)| stats.spooled > 0) {
+        tracing::warn!("{name}: {} documents wait in the spool, for the next start", stats.spooled);
+    }
+}
+
+/// The counters, and beside each hook's the runs that the kernel skipped, which no counter of a program can hold.
+fn with_missed(mut counters: Value, missed: BTreeMap<String, u64>) -> Value {
+    for (hook, runs) in missed {
+        if let Some(counters) = counters.get_mut(hook).and_then(Value::as_object_mut) {
+            counters.insert("missed_recursion".to_owned(), runs.into());
+        }
+    }
+    counters
+}

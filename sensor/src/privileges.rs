@@ -1,0 +1,98 @@
+//! What a sensor gives up when it is attached.
+//!
+//! From then on it reads memory that is mapped already, /proc and a few files, and writes to what is open already. Every
+//! capability (capabilities(7)), every other system call (seccomp(2)) and every other file (landlock(7)) is given up, by all
+//! threads and for good: a reload needs none of them.
+
+mod capabilities;
+mod files;
+mod syscalls;
+mod threads;
+
+use rustix::thread::CapabilitySet;
+use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
+
+/// What a running sensor still has to do beside reading /proc.
+#[derive(Clone, Debug, Default)]
+pub struct Needs {
+    /// Files that are read again on request.
+    pub reads: Vec<PathBuf>,
+    /// Files that are opened anew for appending on request, and made if they are not there.
+    pub appends: Vec<PathBuf>,
+    /// Files that are removed at the end.
+    pub removes: Vec<PathBuf>,
+    /// Directories in which files are made, appended to, cut and removed.
+    pub spools: Vec<PathBuf>,
+    /// Documents go to the journal of systemd: a datagram each, a large one in a sealed file in memory.
+    pub journal: bool,
+    /// Datagrams go to a UNIX socket, which is connected to anew when it was made anew.
+    pub unix: bool,
+    /// Connections over TCP are made, to names that are looked up.
+    pub tcp: bool,
+    /// Connections are accepted where the sensor listens already.
+    pub serves: bool,
+}
+
+/// What is left.
+#[derive(Debug)]
+pub struct Kept {
+    capabilities: CapabilitySet,
+    /// How many system calls are left, some of them only with certain arguments; none if all are.
+    syscalls: Option<usize>,
+    files: &'static str,
+    /// What could not be given up, and why.
+    pub failures: Vec<String>,
+}
+
+impl Display for Kept {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { capabilities, syscalls, files, failures: _ } = self;
+        write!(f, "capabilities: {}; ", capabilities::names(*capabilities))?;
+        match syscalls {
+            Some(number) => write!(f, "{number} system calls"),
+            None => f.write_str("all system calls"),
+        }?;
+        write!(f, "; {files}")
+    }
+}
+
+/// Gives up what is not needed any more. What cannot be given up is named, and is no reason not to watch.
+#[must_use]
+pub fn give_up(needs: &Needs) -> Kept {
+    let mut failures = Vec::new();
+    let hidden = files::hides_processes(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
+    let wanted = if hidden { CapabilitySet::SYS_PTRACE } else { CapabilitySet::empty() };
+    let rules = match files::rules(needs) {
+        _ if hidden => None,
+        Ok(rules) => rules,
+        Err(error) => {
+            failures.push(format!("files: {error}"));
+            None
+        }
+    };
+    let files = match (&rules, hidden) {
+        (Some(_), _) => "files below /proc, /etc and where the configuration says",
+        (None, true) => "all files, since /proc hides processes",
+        (None, false) => "all files, since there is no Landlock",
+    };
+    match threads::restrict_all(wanted, rules) {
+        Ok(0) => {}
+        Ok(held_up) => {
+            failures.push(format!("{held_up} threads are held up in the kernel, and follow when they come back"));
+        }
+        Err(error) => failures.push(format!("capabilities and files: {error}")),
+    }
+    let capabilities = capabilities::permitted().unwrap_or_else(|error| {
+        failures.push(format!("capabilities: {error}"));
+        CapabilitySet::all()
+    });
+    let syscalls = match syscalls::restrict_all(needs) {
+        Ok(number) => Some(number),
+        Err(error) => {
+            failures.push(format!("system calls: {error}"));
+            None
+        }
+    };
+    Kept { capabilities, syscalls, files, failures }
+}

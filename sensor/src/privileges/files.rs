@@ -1,0 +1,150 @@
+//! Files that a running sensor can reach (Landlock, since 5.13): /proc, /etc and what the configuration names.
+//!
+//! Landlock also keeps a process from looking at others by what ptrace(2) would need: the links in /proc/PID, and all of /proc/PID
+//! where it is mounted with `hidepid`. Of the links a running sensor needs none; with `hidepid` it does without Landlock.
+
+use super::Needs;
+use landlock::{
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetError,
+};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// The newest version of Landlock that is known here; older kernels restrict what they can.
+const NEWEST: ABI = ABI::V5;
+
+/// Where to read from, whatever the configuration says: processes, and the names of users, whose file is replaced as a whole.
+const READ: [&str; 2] = ["/proc", "/etc"];
+
+/// A set of rules that threads can take on; `None` if the kernel has no Landlock.
+pub(super) fn rules(needs: &Needs) -> Result<Option<OwnedFd>, RulesetError> {
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .create()?;
+    let ruleset = allowed(needs).into_iter().try_fold(ruleset, |ruleset, (path, access)| match PathFd::new(&path) {
+        Ok(directory) => ruleset.add_rule(PathBeneath::new(directory, access)),
+        // What is not there cannot be read.
+        Err(_) => Ok(ruleset),
+    })?;
+    Ok(ruleset.into())
+}
+
+/// Directories, and what may be done below them. Files are replaced by others of the same name, so a file itself is no place.
+fn allowed(needs: &Needs) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let append = AccessFs::WriteFile | AccessFs::MakeReg;
+    let reads = needs.reads.iter().flat_map(|path| directories(path)).map(|path| (path, AccessFs::ReadFile.into()));
+    let appends = needs.appends.iter().flat_map(|path| directories(path)).map(|path| (path, append));
+    let removes = needs.removes.iter().flat_map(|path| directories(path));
+    let removes = removes.map(|path| (path, AccessFs::RemoveFile.into()));
+    let spool = read | append | AccessFs::RemoveFile | AccessFs::Truncate;
+    let spools = needs.spools.iter().map(|path| (path.clone(), spool));
+    READ.map(|path| (path.into(), read)).into_iter().chain(reads).chain(appends).chain(removes).chain(spools).collect()
+}
+
+/// The directory of a file, and that of the file that a link of this name leads to.
+fn directories(path: &Path) -> Vec<PathBuf> {
+    let target = path.canonicalize().ok();
+    let parent = |path: &Path| match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_owned(),
+        None => PathBuf::from("/"),
+    };
+    let mut directories: Vec<PathBuf> = [Some(path), target.as_deref()].into_iter().flatten().map(parent).collect();
+    directories.dedup();
+    directories
+}
+
+/// Whether /proc hides processes from those who could not trace them, by what `mountinfo` of proc_pid_mountinfo(5) says.
+pub(super) fn hides_processes(mountinfo: &str) -> bool {
+    // The last mount at a place is the one that is seen.
+    let proc = mountinfo.lines().rfind(|line| line.split(' ').nth(4) == Some("/proc"));
+    let options = proc.and_then(|line| line.rsplit(' ').next()).unwrap_or_default();
+    options.split(',').any(|option| option.strip_prefix("hidepid=").is_some_and(|mode| !["0", "off"].contains(&mode)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{File, OpenOptions};
+    use std::io;
+    use std::os::fd::AsFd as _;
+
+    #[test]
+    fn hidden_processes_are_known_by_the_mount() {
+        let line = |options| format!("22 28 0:20 / /proc rw,nosuid shared:13 - proc proc {options}\n");
+        for (options, expected) in [
+            ("rw", false),
+            ("rw,gid=5,hidepid=2", true),
+            ("rw,hidepid=invisible", true),
+            ("rw,hidepid=ptraceable", true),
+            ("rw,hidepid=0", false),
+            ("rw,hidepid=off", false),
+        ] {
+            assert_eq!(hides_processes(&line(options)), expected, "{options}");
+        }
+        assert!(!hides_processes(&(line("rw,hidepid=2") + &line("rw"))));
+        assert!(!hides_processes("22 28 0:20 / /sys rw - sysfs sysfs rw,hidepid=2\n") && !hides_processes(""));
+    }
+
+    #[test]
+    fn the_directory_of_a_file_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let [real, link] = ["real", "link"].map(|name| directory.path().join(name));
+        std::fs::create_dir(&real).unwrap();
+        std::fs::write(real.join("file"), "").unwrap();
+        std::os::unix::fs::symlink(real.join("file"), &link).unwrap();
+        assert_eq!(directories(&link), [directory.path().to_owned(), real.canonicalize().unwrap()]);
+        assert_eq!(directories(Path::new("events")), [PathBuf::from(".")]);
+        assert_eq!(directories(Path::new("/nonexistent/file")), [PathBuf::from("/nonexistent")]);
+    }
+
+    /// On a thread of its own; the rest of the tests go on as they are.
+    #[test]
+    fn only_what_is_named_is_reached() {
+        let directory = tempfile::tempdir().unwrap();
+        let [config, log, spool, other] = ["config", "log", "spool", "other"].map(|name| directory.path().join(name));
+        for place in [&config, &log, &spool, &other] {
+            std::fs::create_dir(place).unwrap();
+            std::fs::write(place.join("file"), "").unwrap();
+        }
+        let needs = Needs {
+            reads: vec![config.join("file")],
+            appends: vec![log.join("file")],
+            removes: vec![log.join("socket")],
+            spools: vec![spool.clone()],
+            ..Needs::default()
+        };
+        let Some(rules) = rules(&needs).unwrap() else {
+            eprintln!("SKIPPED privileges::only_what_is_named_is_reached: this kernel has no Landlock");
+            return;
+        };
+        let denied = |result: io::Result<File>| result.err().map(|error| error.kind());
+        let (none, refused) = (None, Some(io::ErrorKind::PermissionDenied));
+        std::thread::spawn(move || {
+            super::super::threads::take_on(rules.as_fd()).unwrap();
+            assert_eq!(denied(File::open("/proc/self/stat")), none);
+            assert_eq!(denied(File::open("/etc/passwd")), none);
+            assert_eq!(denied(File::open(config.join("file"))), none);
+            assert_eq!(denied(File::open(log.join("file"))), refused);
+            assert_eq!(denied(File::open(other.join("file"))), refused);
+            let append = |path: PathBuf| OpenOptions::new().append(true).create(true).open(path);
+            assert_eq!(denied(append(log.join("file"))), none);
+            assert_eq!(denied(append(log.join("new"))), none);
+            assert_eq!(denied(append(config.join("file"))), refused);
+            assert_eq!(denied(File::create(log.join("file"))), refused);
+            assert!(std::fs::remove_file(log.join("new")).is_ok());
+            assert!(std::fs::remove_file(config.join("file")).is_err());
+            assert!(append(spool.join("new")).unwrap().set_len(0).is_ok());
+            assert!(std::fs::read_dir(&spool).unwrap().count() == 2 && std::fs::read(spool.join("new")).is_ok());
+            assert!(std::fs::remove_file(spool.join("new")).is_ok());
+            // Nor is the memory of others, which a file of /proc shows to those who may trace them.
+            let parent = rustix::process::getppid().unwrap().as_raw_nonzero();
+            assert_eq!(denied(File::open(format!("/proc/{parent}/mem"))), refused);
+        })
+        .join()
+        .unwrap();
+    }
+}

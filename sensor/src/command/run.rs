@@ -6,7 +6,6 @@ mod report;
 pub(super) mod start;
 
 use self::metrics::Metrics;
-use super::configuration;
 use super::exit::Exit;
 use super::replay::Format;
 use crate::config::{Config, ConfigError};
@@ -59,9 +58,13 @@ pub struct Options {
 #[must_use]
 pub fn run(options: &Options, config_path: Option<&Path>) -> Exit {
     let mut systemd = Systemd::connect();
-    let config = match configuration(config_path) {
+    let config = match Config::load(config_path) {
         Ok(config) => config,
-        Err(exit) => return exit,
+        Err(error) => {
+            tracing::error!("{error}");
+            systemd.status(&error.to_string());
+            return Exit::Config;
+        }
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -1,11 +1,12 @@
 //! What a sensor gives up when it is attached.
 //!
 //! From then on it reads memory that is mapped already, /proc and a few files, and writes to what is open already. Every
-//! capability (capabilities(7)), every other system call (seccomp(2)) and every other file (landlock(7)) is given up, by all
+//! capability (capabilities(7)), every other system call (seccomp(2)), every other file and port (landlock(7)) is given up, by all
 //! threads and for good: a reload needs none of them.
 
 mod capabilities;
-mod files;
+mod reach;
+mod seccomp;
 mod syscalls;
 mod threads;
 
@@ -28,8 +29,8 @@ pub struct Needs {
     pub journal: bool,
     /// Datagrams go to a UNIX socket, which is connected to anew when it was made anew.
     pub unix: bool,
-    /// Connections over TCP are made, to names that are looked up.
-    pub tcp: bool,
+    /// Ports to which connections over TCP are made, at addresses that are looked up. Without any there are no internet sockets.
+    pub tcp: Vec<u16>,
     /// Connections are accepted where the sensor listens already.
     pub serves: bool,
 }
@@ -40,20 +41,20 @@ pub struct Kept {
     capabilities: CapabilitySet,
     /// How many system calls are left, some of them only with certain arguments; none if all are.
     syscalls: Option<usize>,
-    files: &'static str,
+    reach: String,
     /// What could not be given up, and why.
     pub failures: Vec<String>,
 }
 
 impl Display for Kept {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { capabilities, syscalls, files, failures: _ } = self;
+        let Self { capabilities, syscalls, reach, failures: _ } = self;
         write!(f, "capabilities: {}; ", capabilities::names(*capabilities))?;
         match syscalls {
             Some(number) => write!(f, "{number} system calls"),
             None => f.write_str("all system calls"),
         }?;
-        write!(f, "; {files}")
+        write!(f, "; {reach}")
     }
 }
 
@@ -61,9 +62,9 @@ impl Display for Kept {
 #[must_use]
 pub fn give_up(needs: &Needs) -> Kept {
     let mut failures = Vec::new();
-    let hidden = files::hides_processes(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
+    let hidden = reach::hides_processes(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
     let wanted = if hidden { CapabilitySet::SYS_PTRACE } else { CapabilitySet::empty() };
-    let rules = match files::rules(needs) {
+    let rules = match reach::rules(needs) {
         _ if hidden => None,
         Ok(rules) => rules,
         Err(error) => {
@@ -71,11 +72,7 @@ pub fn give_up(needs: &Needs) -> Kept {
             None
         }
     };
-    let files = match (&rules, hidden) {
-        (Some(_), _) => "files below /proc, /etc and where the configuration says",
-        (None, true) => "all files, since /proc hides processes",
-        (None, false) => "all files, since there is no Landlock",
-    };
+    let reach = reach(needs, rules.is_some(), hidden);
     match threads::restrict_all(wanted, rules) {
         Ok(0) => {}
         Ok(held_up) => {
@@ -94,5 +91,22 @@ pub fn give_up(needs: &Needs) -> Kept {
             None
         }
     };
-    Kept { capabilities, syscalls, files, failures }
+    Kept { capabilities, syscalls, reach, failures }
+}
+
+/// The files and ports that are left, in words.
+fn reach(needs: &Needs, kept: bool, hidden: bool) -> String {
+    let ports = reach::ports(needs);
+    let list = || ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    let tcp = match kept && reach::knows_ports() {
+        _ if ports.is_empty() => String::new(),
+        true => format!("; TCP to the ports {}", list()),
+        false => "; TCP to all ports".to_owned(),
+    };
+    let files = match (kept, hidden) {
+        (true, _) => "files below /proc, /etc and where the configuration says",
+        (false, true) => "all files, since /proc hides processes",
+        (false, false) => "all files, since there is no Landlock",
+    };
+    format!("{files}{tcp}")
 }

@@ -1,6 +1,7 @@
 //! `sensor run`: attaches to the running kernel and reports alerts until it is told to stop.
 
 pub(super) mod metrics;
+mod needs;
 mod outputs;
 mod report;
 pub(super) mod start;

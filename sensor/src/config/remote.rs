@@ -58,6 +58,13 @@ impl Elasticsearch {
     pub fn data_stream() -> String {
         "logs-sensor.alerts-default".to_owned()
     }
+
+    /// The port of the server: that of the address, or else the usual one.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let usual = if self.url.starts_with("http:") { 80 } else { 443 };
+        self.url.parse::<Uri>().ok().and_then(|uri| uri.port_u16()).unwrap_or(usual)
+    }
 }
 
 /// `[output.syslog]`: a syslog server.

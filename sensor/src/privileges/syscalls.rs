@@ -1,14 +1,17 @@
-//! The system calls of a running sensor. Any other fails as one that the kernel does not have, which libraries know how to take.
+//! The system calls of a running sensor. Any other fails as one that is not permitted, with a line in the kernel's audit log: it is
+//! either a fault of the sensor or somebody who has taken it over. It is not ended, since either would end the watch.
 //!
 //! To let the sensor do more, add the call here, as narrow as its arguments allow. Calls that only a start makes do not belong
-//! here, nor do any that make a socket, a process, executable memory or a file.
+//! here, nor do any that make a process or executable memory, or sockets and files that no output needs.
 
 use super::Needs;
+use super::seccomp::{Refusals, Threads, take_on};
 use seccompiler::{
-    BackendError, BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, apply_filter_all_threads,
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
 };
 use std::collections::BTreeMap;
+use std::io;
 
 /// Calls with whatever arguments.
 const PLAIN: &[i64] = &[
@@ -81,15 +84,17 @@ const PERF_EVENT_IOC_DISABLE: u64 = 0x2401;
 /// `PR_SET_VMA` of linux/prctl.h: the C library names its memory so.
 const PR_SET_VMA: u64 = 0x5356_4d41;
 
-/// With a socket that connects: `sendmmsg` is how the C library asks for both kinds of addresses, `getsockname` how it sorts them.
-const CONNECTING: &[i64] = &[
-    libc::SYS_connect,
+/// With a socket that connects.
+const CONNECTING: &[i64] = &[libc::SYS_connect, libc::SYS_setsockopt];
+/// With one that connects over TCP: `sendmmsg` is how the C library asks for both kinds of addresses, `getsockname` how it sorts
+/// them, and `uname` tells it the domain in which it looks for short names.
+const OVER_TCP: &[i64] = &[
     libc::SYS_sendmmsg,
-    libc::SYS_setsockopt,
     libc::SYS_getsockopt,
     libc::SYS_getsockname,
     libc::SYS_getpeername,
     libc::SYS_shutdown,
+    libc::SYS_uname,
 ];
 /// `FIONBIO`, `FIONREAD` and `SIOCOUTQ` of asm-generic/ioctls.h and linux/sockios.h: whether it blocks, what there is to read,
 /// what has not been acknowledged.
@@ -102,44 +107,99 @@ const fn bits(flags: i32) -> u64 {
 }
 
 /// Lets no thread make another call than these; how many different ones there are.
-pub(super) fn restrict_all(needs: &Needs) -> Result<usize, Error> {
-    let calls = calls(needs)?;
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn restrict_all(needs: &Needs) -> io::Result<usize> {
+    restrict(needs, Threads::All, Refusals::Logged)
+}
+
+fn restrict(needs: &Needs, threads: Threads, refusals: Refusals) -> io::Result<usize> {
+    let (tried, mut calls) = (tried(needs).map_err(io::Error::other)?, calls(needs).map_err(io::Error::other)?);
     let number = calls.len();
-    apply_filter_all_threads(&filter(calls)?)?;
+    let silent = filter(tried.clone(), SeccompAction::Errno(libc::ENOSYS.unsigned_abs()), SeccompAction::Allow);
+    for (call, rules) in tried {
+        calls.entry(call).or_default().extend(rules);
+    }
+    let others = filter(calls, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM.unsigned_abs()));
+    // Of two filters the one that refuses has its way. The second refuses also to take on another.
+    take_on(&silent.map_err(io::Error::other)?, threads, Refusals::Silent)?;
+    take_on(&others.map_err(io::Error::other)?, threads, refusals)?;
     Ok(number)
 }
 
 type Calls = BTreeMap<i64, Vec<SeccompRule>>;
 
-fn filter(calls: Calls) -> Result<BpfProgram, BackendError> {
-    let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-    SeccompFilter::new(calls, refused, SeccompAction::Allow, std::env::consts::ARCH.try_into()?)?.try_into()
+/// Does one thing with these calls, and another with all others.
+fn filter(calls: Calls, these: SeccompAction, others: SeccompAction) -> Result<BpfProgram, BackendError> {
+    SeccompFilter::new(calls, others, these, std::env::consts::ARCH.try_into()?)?.try_into()
+}
+
+/// Calls that the C library tries, and does without where the kernel does not have them: no line in the log is to tell of these.
+fn tried(needs: &Needs) -> Result<Calls, BackendError> {
+    // It has its flags in memory, where no filter sees them.
+    let mut calls = Calls::from([(libc::SYS_clone3, Vec::new())]);
+    if !needs.tcp.is_empty() {
+        // Looking up an address asks a cache for it, and the kernel which kinds of addresses there are.
+        let cache = (!needs.unix).then_some(libc::AF_UNIX);
+        let families = [libc::AF_NETLINK].into_iter().chain(cache).map(|family| equal(0, bits(family)));
+        calls.insert(libc::SYS_socket, families.collect::<Result<_, _>>()?);
+    }
+    Ok(calls)
 }
 
 /// What each call is allowed with; any of the rules is enough, and no rule allows it with anything.
 fn calls(needs: &Needs) -> Result<Calls, BackendError> {
+    let tcp = !needs.tcp.is_empty();
     let mut calls: Calls = PLAIN.iter().chain(OLD).map(|call| (*call, Vec::new())).collect();
+    let mut allow = |more: &[i64]| calls.extend(more.iter().map(|call| (*call, Vec::new())));
+    if needs.journal {
+        allow(&[libc::SYS_sendmsg, libc::SYS_memfd_create]);
+    }
+    if needs.serves {
+        allow(&[libc::SYS_accept4, libc::SYS_getsockopt, libc::SYS_shutdown]);
+    }
+    if needs.unix || tcp {
+        allow(CONNECTING);
+    }
+    if tcp {
+        allow(OVER_TCP);
+    }
+    if !needs.spools.is_empty() {
+        allow(&[libc::SYS_ftruncate, libc::SYS_fsync, libc::SYS_fdatasync]);
+    }
+    if !(needs.removes.is_empty() && needs.spools.is_empty()) {
+        allow(&[libc::SYS_unlinkat]);
+        #[cfg(target_arch = "x86_64")]
+        allow(&[libc::SYS_unlink]);
+    }
+    calls.extend(narrow(needs)?);
+    Ok(calls)
+}
+
+/// Calls that are allowed with certain arguments.
+fn narrow(needs: &Needs) -> Result<Calls, BackendError> {
+    let tcp = !needs.tcp.is_empty();
     // The place of the flags among the arguments.
     let opened = |flags| {
         let appends = !(needs.appends.is_empty() && needs.spools.is_empty());
         let append = appends.then(|| masked(flags, OPEN_MASK, OPEN_TO_APPEND));
         [masked(flags, READ_MASK, 0)].into_iter().chain(append).collect::<Result<_, _>>()
     };
+    let any_of =
+        |argument, values: &[u64]| values.iter().map(|value| equal(argument, *value)).collect::<Result<_, _>>();
     let no_execution = || masked(2, bits(libc::PROT_EXEC), 0);
     let thread = bits(libc::CLONE_THREAD | libc::CLONE_VM);
-    let mut ioctls = vec![PERF_EVENT_IOC_DISABLE];
-    if needs.tcp {
-        ioctls.extend(SOCKET_IOCTLS);
-    }
+    let ioctls =
+        if tcp { [&[PERF_EVENT_IOC_DISABLE], &SOCKET_IOCTLS[..]].concat() } else { vec![PERF_EVENT_IOC_DISABLE] };
     let prctls = [bits(libc::PR_SET_NAME), bits(libc::PR_SET_NO_NEW_PRIVS), PR_SET_VMA];
-    calls.extend([
+    let mut calls = Calls::from([
         (libc::SYS_openat, opened(2)?),
         (libc::SYS_mmap, vec![no_execution()?]),
         (libc::SYS_mprotect, vec![no_execution()?]),
-        // clone3 has its flags in memory, where no filter sees them; the C library then takes this one.
         (libc::SYS_clone, vec![masked(0, thread, thread)?]),
-        (libc::SYS_prctl, prctls.into_iter().map(|option| equal(0, option)).collect::<Result<_, _>>()?),
-        (libc::SYS_ioctl, ioctls.into_iter().map(|request| equal(1, request)).collect::<Result<_, _>>()?),
+        (libc::SYS_prctl, any_of(0, &prctls)?),
+        (libc::SYS_ioctl, any_of(1, &ioctls)?),
         // To the other end of a socket that has one, not to an address.
         (libc::SYS_sendto, vec![rule(4, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?]),
         // A panic ends the process.
@@ -147,25 +207,10 @@ fn calls(needs: &Needs) -> Result<Calls, BackendError> {
     ]);
     #[cfg(target_arch = "x86_64")]
     calls.insert(libc::SYS_open, opened(1)?);
-    if needs.journal {
-        calls.extend([libc::SYS_sendmsg, libc::SYS_memfd_create].map(|call| (call, Vec::new())));
-    }
-    if needs.serves {
-        calls.extend([libc::SYS_accept4, libc::SYS_getsockopt, libc::SYS_shutdown].map(|call| (call, Vec::new())));
-    }
-    if needs.unix || needs.tcp {
-        let families = [(needs.unix, libc::AF_UNIX), (needs.tcp, libc::AF_INET), (needs.tcp, libc::AF_INET6)];
-        let families = families.into_iter().filter(|(needed, _)| *needed).map(|(_, family)| equal(0, bits(family)));
-        calls.insert(libc::SYS_socket, families.collect::<Result<_, _>>()?);
-        calls.extend(CONNECTING.iter().map(|call| (*call, Vec::new())));
-    }
-    if !needs.spools.is_empty() {
-        calls.extend([libc::SYS_ftruncate, libc::SYS_fsync, libc::SYS_fdatasync].map(|call| (call, Vec::new())));
-    }
-    if !(needs.removes.is_empty() && needs.spools.is_empty()) {
-        calls.insert(libc::SYS_unlinkat, Vec::new());
-        #[cfg(target_arch = "x86_64")]
-        calls.insert(libc::SYS_unlink, Vec::new());
+    let families = [(needs.unix, libc::AF_UNIX), (tcp, libc::AF_INET), (tcp, libc::AF_INET6)];
+    let families: Vec<u64> = families.iter().filter(|(needed, _)| *needed).map(|(_, family)| bits(*family)).collect();
+    if !families.is_empty() {
+        calls.insert(libc::SYS_socket, any_of(0, &families)?);
     }
     Ok(calls)
 }
@@ -198,7 +243,7 @@ mod tests {
     fn restricted<T: Send + 'static>(appends: bool, f: impl FnOnce() -> T + Send + 'static) -> T {
         let run = move || {
             let needs = Needs { appends: appends.then(|| "events".into()).into_iter().collect(), ..Needs::default() };
-            seccompiler::apply_filter(&filter(calls(&needs).unwrap()).unwrap()).unwrap();
+            restrict(&needs, Threads::This, Refusals::Silent).unwrap();
             f()
         };
         std::thread::spawn(run).join().unwrap()
@@ -208,7 +253,7 @@ mod tests {
         result.err().and_then(|error| error.raw_os_error())
     }
 
-    const REFUSED: Option<i32> = Some(libc::ENOSYS);
+    const REFUSED: Option<i32> = Some(libc::EPERM);
 
     #[test]
     fn what_a_running_sensor_does_goes_on() {
@@ -241,34 +286,36 @@ mod tests {
         assert_eq!(restricted(true, move || each(path)), [None, REFUSED, REFUSED, REFUSED, None, None, REFUSED]);
     }
 
-    /// Each kind of output has its sockets, and no others.
+    /// Each kind of output has its sockets, and no others. What the C library tries is refused as what the kernel does not have.
     #[test]
     fn sockets_are_those_of_the_outputs() {
         let families = [AddressFamily::UNIX, AddressFamily::INET, AddressFamily::INET6, AddressFamily::NETLINK];
-        let refused = |unix, tcp| {
-            let needs = Needs { unix, tcp, ..Needs::default() };
+        let made = |unix, tcp: &[u16]| {
+            let needs = Needs { unix, tcp: tcp.to_vec(), ..Needs::default() };
             let run = move || {
-                seccompiler::apply_filter(&filter(calls(&needs).unwrap()).unwrap()).unwrap();
-                families.map(|family| socket(family, SocketType::DGRAM, None).err() == Some(Errno::NOSYS))
+                restrict(&needs, Threads::This, Refusals::Silent).unwrap();
+                families.map(|family| socket(family, SocketType::DGRAM, None).err())
             };
             std::thread::spawn(run).join().unwrap()
         };
-        assert_eq!(refused(false, false), [true; 4]);
-        assert_eq!(refused(true, false), [false, true, true, true]);
-        assert_eq!(refused(false, true), [true, false, false, true]);
+        let (refused, lacking) = (Some(Errno::PERM), Some(Errno::NOSYS));
+        assert_eq!(made(false, &[]), [refused; 4]);
+        assert_eq!(made(true, &[]), [None, refused, refused, refused]);
+        assert_eq!(made(false, &[514]), [lacking, None, None, lacking]);
+        assert_eq!(made(true, &[514]), [None, None, None, lacking]);
     }
 
     #[test]
     fn nothing_new_is_made() {
         restricted(true, || {
             assert_eq!(errno(Command::new("true").status()), REFUSED);
-            assert_eq!(socket(AddressFamily::UNIX, SocketType::DGRAM, None).unwrap_err(), Errno::NOSYS);
+            assert_eq!(socket(AddressFamily::UNIX, SocketType::DGRAM, None).unwrap_err(), Errno::PERM);
             assert_eq!(errno(std::fs::create_dir("/nonexistent/x")), REFUSED);
             assert_eq!(errno(std::fs::remove_file("/nonexistent/x")), REFUSED);
             let memory = memmap2::MmapOptions::new().len(4096).map_anon().unwrap();
             assert_eq!(errno(memory.make_exec()), REFUSED);
             let other = rustix::process::Pid::from_raw(1).unwrap();
-            assert_eq!(rustix::process::test_kill_process(other), Err(Errno::NOSYS));
+            assert_eq!(rustix::process::test_kill_process(other), Err(Errno::PERM));
         });
     }
 }

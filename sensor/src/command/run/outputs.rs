@@ -2,7 +2,7 @@
 
 use super::{Format, Options};
 use crate::alert::text;
-use crate::config::{self, Config, DEFAULT_PATH, Listen, Output};
+use crate::config::{self, Output};
 use crate::output::Outputs;
 use crate::output::document::Document;
 use crate::output::elasticsearch::{Elasticsearch, Login, Timeouts};
@@ -12,16 +12,13 @@ use crate::output::remote::{Remote, Transport};
 use crate::output::secret::SecretFile;
 use crate::output::spool::{self, Spool};
 use crate::output::stream::{Render, Stream, Target, json_line};
-use crate::output::syslog::{Place, Syslog};
-use crate::privileges::Needs;
+use crate::output::syslog::Syslog;
 use anyhow::{Context, Result};
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-const ELASTICSEARCH: &str = "elasticsearch";
-const SYSLOG: &str = "syslog";
-/// What the address of a server is looked up in.
-const RESOLVER: &str = "/etc/resolv.conf";
+pub(super) const ELASTICSEARCH: &str = "elasticsearch";
+pub(super) const SYSLOG: &str = "syslog";
 
 /// Opens all outputs, and starts a thread for each.
 ///
@@ -84,12 +81,12 @@ fn remote(name: &'static str, config: &config::Spool, transport: impl Transport)
     Ok(Remote::start(name, spool, transport)?)
 }
 
-fn spool_directory(config: &config::Spool, name: &str) -> PathBuf {
+pub(super) fn spool_directory(config: &config::Spool, name: &str) -> PathBuf {
     config.directory.join(name)
 }
 
 /// By the configuration, or since standard output leads there and no form was asked for.
-fn to_journal(options: &Options, config: &Output) -> bool {
+pub(super) fn to_journal(options: &Options, config: &Output) -> bool {
     config.journal || config.stdout && options.format.is_none() && journal::takes_stdout()
 }
 
@@ -97,27 +94,4 @@ fn to_journal(options: &Options, config: &Output) -> bool {
 fn lines(path: &Path) -> Result<Stream> {
     let stream = Stream::open(Target::File(path.to_owned()), json_line);
     stream.with_context(|| format!("{} cannot be opened for writing", path.display()))
-}
-
-/// What the sensor does beside reading while it runs.
-pub(super) fn needs(options: &Options, config: &Config, config_path: Option<&Path>) -> Needs {
-    let listen = config.metrics.listen.as_ref();
-    let Output { stdout: _, file, journal: _, elasticsearch, syslog, spool } = &config.output;
-    let to = syslog.as_ref().map(|syslog| &syslog.to);
-    let unix = matches!(to, Some(Place::Unix(_)));
-    let tcp = elasticsearch.is_some() || to.is_some() && !unix;
-    let secrets = elasticsearch.iter().flat_map(|it| it.api_key_file.iter().chain(&it.password_file).cloned());
-    let resolver = tcp.then(|| PathBuf::from(RESOLVER));
-    let config_file = config_path.unwrap_or(Path::new(DEFAULT_PATH)).to_owned();
-    let spools = [elasticsearch.as_ref().map(|_| ELASTICSEARCH), syslog.as_ref().map(|_| SYSLOG)];
-    Needs {
-        reads: [config_file].into_iter().chain(secrets).chain(resolver).collect(),
-        appends: options.events.iter().chain(file).cloned().collect(),
-        removes: listen.and_then(Listen::socket).map(Path::to_owned).into_iter().collect(),
-        spools: spools.into_iter().flatten().map(|name| spool_directory(spool, name)).collect(),
-        journal: to_journal(options, &config.output),
-        unix,
-        tcp,
-        serves: listen.is_some(),
-    }
 }

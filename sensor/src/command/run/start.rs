@@ -1,7 +1,7 @@
 //! From nothing to a sensor that is attached and ready.
 
 use super::metrics::Metrics;
-use super::{Options, outputs, parameters};
+use super::{Options, needs, outputs, parameters};
 use crate::config::{Config, Hook};
 use crate::detect::eql::Networks;
 use crate::detect::rule::{CONNECTING, REVERSE_SHELL_VIA_CHILD, SOCAT, kernel_names};
@@ -79,13 +79,12 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     log_choices(&loaded);
 
     let (boot, wall) = clock::now();
-    let hooks = loaded.choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let origin = Origin {
         host_id: host.id.clone(),
         boot_id: host.boot_id.clone(),
         host: host.to_ecs(),
         offset: WallOffset::between(boot, wall),
-        hooks: hooks.clone(),
+        hooks: loaded.choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         degraded: degraded(&loaded.choices).into_iter().chain(processes.as_ref().err().map(|_| FOREIGN_PROC)).collect(),
     };
     tracing::debug!(host_id = host.id, source = host.id_source, "host");
@@ -104,7 +103,7 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
         None => None,
     };
 
-    give_up_privileges(&outputs::needs(options, config, config_path));
+    give_up_privileges(&needs::needs(options, config, config_path));
 
     let kind =
         |fact| loaded.choices.iter().find(|choice| choice.fact == fact).map_or_else(|| "off".to_owned(), Choice::kind);

@@ -1,41 +1,67 @@
-//! Files that a running sensor can reach (Landlock, since 5.13): /proc, /etc and what the configuration names.
+//! Files and ports that a running sensor can reach (Landlock, since 5.13; ports since 6.7): /proc, /etc and what the configuration
+//! names.
 //!
 //! Landlock also keeps a process from looking at others by what ptrace(2) would need: the links in /proc/PID, and all of /proc/PID
 //! where it is mounted with `hidepid`. Of the links a running sensor needs none; with `hidepid` it does without Landlock.
 
 use super::Needs;
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, RulesetError,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, PathBeneath, PathFd,
+    Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError,
 };
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// The newest version of Landlock that is known here; older kernels restrict what they can.
+/// The newest version of Landlock whose rights over files are known here; older kernels restrict what they can.
 const NEWEST: ABI = ABI::V5;
 
 /// Where to read from, whatever the configuration says: processes, and the names of users, whose file is replaced as a whole.
 const READ: [&str; 2] = ["/proc", "/etc"];
+/// What the address of a server is looked up in; often a link to a file that is made when there is a network.
+const RESOLVER: &str = "/etc/resolv.conf";
+/// Where a server of names is asked again for what is too long for a datagram.
+const DNS: u16 = 53;
+/// Links that are followed one after the other, as the kernel does it.
+const LINKS: usize = 40;
 
 /// A set of rules that threads can take on; `None` if the kernel has no Landlock.
 pub(super) fn rules(needs: &Needs) -> Result<Option<OwnedFd>, RulesetError> {
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))?
+        .handle_access(AccessNet::ConnectTcp)?
         .create()?;
     let ruleset = allowed(needs).into_iter().try_fold(ruleset, |ruleset, (path, access)| match PathFd::new(&path) {
         Ok(directory) => ruleset.add_rule(PathBeneath::new(directory, access)),
         // What is not there cannot be read.
         Err(_) => Ok(ruleset),
     })?;
+    let connect = |port: u16| NetPort::new(port, AccessNet::ConnectTcp);
+    let ruleset = ports(needs).into_iter().try_fold(ruleset, |ruleset, port| ruleset.add_rule(connect(port)))?;
     Ok(ruleset.into())
+}
+
+/// Ports to which connections over TCP are made.
+pub(super) fn ports(needs: &Needs) -> Vec<u16> {
+    let names = (!needs.tcp.is_empty()).then_some(DNS);
+    let mut ports: Vec<u16> = needs.tcp.iter().copied().chain(names).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// Whether the kernel's Landlock knows ports.
+pub(super) fn knows_ports() -> bool {
+    Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(AccessNet::ConnectTcp).is_ok()
 }
 
 /// Directories, and what may be done below them. Files are replaced by others of the same name, so a file itself is no place.
 fn allowed(needs: &Needs) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let append = AccessFs::WriteFile | AccessFs::MakeReg;
-    let reads = needs.reads.iter().flat_map(|path| directories(path)).map(|path| (path, AccessFs::ReadFile.into()));
+    let resolver = (!needs.tcp.is_empty()).then_some(Path::new(RESOLVER));
+    let reads = needs.reads.iter().map(PathBuf::as_path).chain(resolver).flat_map(directories);
+    let reads = reads.map(|path| (path, AccessFs::ReadFile.into()));
     let appends = needs.appends.iter().flat_map(|path| directories(path)).map(|path| (path, append));
     let removes = needs.removes.iter().flat_map(|path| directories(path));
     let removes = removes.map(|path| (path, AccessFs::RemoveFile.into()));
@@ -44,15 +70,21 @@ fn allowed(needs: &Needs) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     READ.map(|path| (path.into(), read)).into_iter().chain(reads).chain(appends).chain(removes).chain(spools).collect()
 }
 
-/// The directory of a file, and that of the file that a link of this name leads to.
+/// The directory of a file, and those of the files that links of this name lead to. Of one that is not there yet, the nearest above it
+/// that is.
 fn directories(path: &Path) -> Vec<PathBuf> {
-    let target = path.canonicalize().ok();
-    let parent = |path: &Path| match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
-        Some(parent) => parent.to_owned(),
-        None => PathBuf::from("/"),
-    };
-    let mut directories: Vec<PathBuf> = [Some(path), target.as_deref()].into_iter().flatten().map(parent).collect();
+    let mut directories = Vec::new();
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let parent = match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => Path::new("/"),
+        };
+        directories.extend(parent.ancestors().find(|above| above.is_dir()).map(Path::to_owned));
+        let Ok(target) = path.read_link() else { break };
+        path = parent.join(target);
+    }
     directories.dedup();
     directories
 }
@@ -70,6 +102,7 @@ mod tests {
     use super::*;
     use std::fs::{File, OpenOptions};
     use std::io;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
     use std::os::fd::AsFd as _;
 
     #[test]
@@ -90,15 +123,37 @@ mod tests {
     }
 
     #[test]
+    fn servers_and_names_have_ports() {
+        assert!(ports(&Needs::default()).is_empty());
+        assert_eq!(ports(&Needs { tcp: vec![9200, 6514, 9200], ..Needs::default() }), [53, 6514, 9200]);
+    }
+
+    #[test]
     fn the_directory_of_a_file_is_found() {
         let directory = tempfile::tempdir().unwrap();
         let [real, link] = ["real", "link"].map(|name| directory.path().join(name));
         std::fs::create_dir(&real).unwrap();
         std::fs::write(real.join("file"), "").unwrap();
         std::os::unix::fs::symlink(real.join("file"), &link).unwrap();
-        assert_eq!(directories(&link), [directory.path().to_owned(), real.canonicalize().unwrap()]);
-        assert_eq!(directories(Path::new("events")), [PathBuf::from(".")]);
-        assert_eq!(directories(Path::new("/nonexistent/file")), [PathBuf::from("/nonexistent")]);
+        assert_eq!(directories(&link), [directory.path(), &real]);
+        assert_eq!(directories(Path::new("events")), [Path::new(".")]);
+        assert_eq!(directories(Path::new("/nonexistent/file")), [Path::new("/")]);
+    }
+
+    /// As where the link is there from the start, and a service makes the file when there is a network.
+    #[test]
+    fn a_link_that_leads_nowhere_yet_is_followed_as_far_as_it_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let [etc, run] = ["etc", "run"].map(|name| directory.path().join(name));
+        std::fs::create_dir(&etc).unwrap();
+        std::fs::create_dir(&run).unwrap();
+        let link = etc.join("resolv.conf");
+        std::os::unix::fs::symlink("../run/resolved/stub.conf", &link).unwrap();
+        let found: Vec<PathBuf> = directories(&link).iter().map(|path| path.canonicalize().unwrap()).collect();
+        assert_eq!(found, [etc.canonicalize().unwrap(), run.canonicalize().unwrap()]);
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("resolv.conf", &link).unwrap();
+        assert_eq!(directories(&link), [etc]);
     }
 
     /// On a thread of its own; the rest of the tests go on as they are.
@@ -110,18 +165,22 @@ mod tests {
             std::fs::create_dir(place).unwrap();
             std::fs::write(place.join("file"), "").unwrap();
         }
+        let [server, stranger] = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
         let needs = Needs {
             reads: vec![config.join("file")],
             appends: vec![log.join("file")],
             removes: vec![log.join("socket")],
             spools: vec![spool.clone()],
+            tcp: vec![server.local_addr().unwrap().port()],
             ..Needs::default()
         };
         let Some(rules) = rules(&needs).unwrap() else {
             eprintln!("SKIPPED privileges::only_what_is_named_is_reached: this kernel has no Landlock");
             return;
         };
-        let denied = |result: io::Result<File>| result.err().map(|error| error.kind());
+        fn denied<T>(result: io::Result<T>) -> Option<io::ErrorKind> {
+            result.err().map(|error| error.kind())
+        }
         let (none, refused) = (None, Some(io::ErrorKind::PermissionDenied));
         std::thread::spawn(move || {
             super::super::threads::take_on(rules.as_fd()).unwrap();
@@ -140,6 +199,9 @@ mod tests {
             assert!(append(spool.join("new")).unwrap().set_len(0).is_ok());
             assert!(std::fs::read_dir(&spool).unwrap().count() == 2 && std::fs::read(spool.join("new")).is_ok());
             assert!(std::fs::remove_file(spool.join("new")).is_ok());
+            let connect = |to: &TcpListener| TcpStream::connect(to.local_addr().unwrap());
+            assert_eq!(denied(connect(&server)), none);
+            assert_eq!(denied(connect(&stranger)), if knows_ports() { refused } else { none });
             // Nor is the memory of others, which a file of /proc shows to those who may trace them.
             let parent = rustix::process::getppid().unwrap().as_raw_nonzero();
             assert_eq!(denied(File::open(format!("/proc/{parent}/mem"))), refused);

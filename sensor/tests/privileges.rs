@@ -4,6 +4,7 @@
 use sensor::privileges::{Needs, give_up};
 use std::fs;
 use std::io::{self, Read as _};
+use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread;
 
@@ -32,6 +33,8 @@ fn all_threads_give_up_everything() {
     }
     assert_eq!(of_all_threads("NoNewPrivs:"), ["1"]);
     assert_eq!(of_all_threads("Seccomp:"), ["2"]);
+
+    assert_eq!(Command::new("true").status().unwrap_err().kind(), io::ErrorKind::PermissionDenied);
 
     // Whatever they were doing goes on.
     assert!(!reading.is_finished() && !waiting.is_finished());

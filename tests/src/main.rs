@@ -20,6 +20,7 @@ mod namespace;
 mod net;
 mod player;
 mod programs;
+mod refusals;
 mod report;
 mod sensor;
 mod skip;

@@ -3,6 +3,7 @@
 use crate::counters::{self, Counters};
 use crate::manager::Manager;
 use crate::player::Guard;
+use crate::refusals;
 use crate::supervise::ends_with_parent;
 use crate::tail::Tail;
 use crate::wait::until;
@@ -169,7 +170,7 @@ impl Sensor {
         Ok(Ended { code, counters })
     }
 
-    /// Asks it to end, and checks that it does so cleanly, that its counters agree and that nothing was lost.
+    /// Asks it to end, and checks that it does so cleanly, was refused nothing, that its counters agree and that nothing was lost.
     pub(crate) fn stop_cleanly(&self) -> Result<Counters> {
         let counters = self.stop_with_losses()?;
         counters.no_loss()?;
@@ -182,6 +183,7 @@ impl Sensor {
         ensure!(code == Some(0), "the sensor ended with {code:?}, log:\n{}", self.log_tail());
         let counters = counters.with_context(|| format!("no counters at the end, log:\n{}", self.log_tail()))?;
         counters.balance()?;
+        refusals::none_of(self.pid)?;
         self.alerts(|_| false).context("the output holds something else than alerts")?;
         Ok(counters)
     }

@@ -1,14 +1,16 @@
 //! What the sensor is told: built-in defaults, which are the rule as published, and a TOML file over them.
 //!
-//! Every key has one meaning and one form; an unknown key is an error. `[rule]` can change while the sensor runs, the rest
-//! needs a restart.
+//! Every key has one meaning and one form; an unknown key is an error. `[rule]` and `[life]` can change while the sensor runs, the
+//! rest needs a restart.
 
+mod life;
 mod parse;
 mod print;
 mod remote;
 #[cfg(test)]
 mod tests;
 
+pub use life::{Life, Place};
 pub use remote::{Elasticsearch, Spool, Syslog};
 
 use ipnet::IpNet;
@@ -43,6 +45,8 @@ pub struct Config {
     pub rings: Rings,
     /// Where alerts go.
     pub output: Output,
+    /// What is told of the sensor itself.
+    pub life: Life,
     /// Where the sensor's numbers can be asked for.
     pub metrics: Metrics,
 }
@@ -311,7 +315,7 @@ impl Config {
     #[must_use]
     pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
         // Taken apart completely, so that a new key cannot be forgotten.
-        let Self { rule: _, hooks, host, kernel, rings, output, metrics } = self;
+        let Self { rule: _, hooks, host, kernel, rings, output, life: _, metrics } = self;
         let Hooks { connect, accept } = hooks;
         let Host { id, name } = host;
         let Kernel { btf } = kernel;

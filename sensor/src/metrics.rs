@@ -10,7 +10,7 @@ pub use server::{Server, Unusable};
 use crate::kernel::counters::Counters;
 use crate::kernel::ring::Fill;
 use crate::output::queue;
-use crate::pipeline::{LATENCY_BOUNDS, Stats};
+use crate::stats::{LATENCY_BOUNDS, Stats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
 use prometheus_client::metrics::MetricType;

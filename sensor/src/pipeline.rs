@@ -16,9 +16,14 @@ use crate::event::decode::{self, DecodeError};
 use crate::event::ecs::{self, Extras, Origin, ParentProgram, ParentSource};
 use crate::event::facts::{Facts, Field};
 use crate::event::{Args, BootTime, Connection, Exec, Lineage, ProcessKey, Reason, WallOffset, WallTime};
+use crate::health::losses::Losses;
+use crate::kernel::counters::Counters;
+use crate::life::{self, Life, Totals};
 use crate::output::Outputs;
+use crate::stats::Stats;
 use sensor_common::settings::PENDING_CAPACITY;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,54 +34,6 @@ const PARENT_ARGS: usize = 64;
 const PARENT_BYTES: usize = 4096;
 /// How long a changed wall clock is not followed because connections are waiting.
 const CLOCK_PATIENCE: Duration = Duration::from_secs(60);
-
-/// What the user side has seen and made of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Connections with a document of their own.
-    pub connections: u64,
-    /// Connections that arrived a second time.
-    pub duplicates: u64,
-    /// Executions.
-    pub executions: u64,
-    /// Alerts.
-    pub alerts: u64,
-    /// Records that could not be decoded.
-    pub undecodable: u64,
-    /// Longest time from an execution to its alert being handed to the outputs, in nanoseconds.
-    pub slowest_ns: u64,
-    /// The sum of these times, in nanoseconds.
-    pub latency_ns: u64,
-    /// Alerts by this time: up to each of [`LATENCY_BOUNDS`] and above the one before, and above the last one.
-    pub latency: [u64; LATENCY_BOUNDS.len() + 1],
-}
-
-/// Bounds of the histogram of the time from an execution to its alert.
-pub const LATENCY_BOUNDS: [Duration; 10] = [
-    Duration::from_micros(100),
-    Duration::from_micros(250),
-    Duration::from_micros(500),
-    Duration::from_millis(1),
-    Duration::from_micros(2500),
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(100),
-    Duration::from_secs(1),
-    Duration::from_secs(10),
-];
-
-impl Stats {
-    fn alerted(&mut self, latency: Duration) {
-        let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.alerts += 1;
-        self.slowest_ns = self.slowest_ns.max(ns);
-        self.latency_ns = self.latency_ns.saturating_add(ns);
-        let place = LATENCY_BOUNDS.iter().take_while(|bound| **bound < latency).count();
-        if let Some(count) = self.latency.get_mut(place) {
-            *count += 1;
-        }
-    }
-}
 
 /// What the correlator keeps: little, for as many processes as an attacker starts.
 #[derive(Clone, Debug)]
@@ -117,13 +74,20 @@ pub struct Pipeline {
     clock_differs: Option<BootTime>,
     sequence: u64,
     stats: Stats,
+    life: Life,
+    /// The kernel side's numbers, where there is one.
+    counters: Option<Arc<Counters>>,
+    /// Runs of its programs that the kernel skipped, by hook, as far as is known.
+    missed: BTreeMap<String, u64>,
 }
 
 impl Pipeline {
     /// A pipeline that has seen nothing yet.
     #[must_use]
     pub fn new(rule: &'static Rule, parameters: Parameters, origin: Origin, users: Users, outputs: Outputs) -> Self {
+        let now = clock::now();
         Self {
+            life: Life::new(&origin.boot_id, now),
             origin,
             span: parameters.span,
             correlator: Correlator::new(rule, parameters, PROCESSES),
@@ -135,8 +99,10 @@ impl Pipeline {
             last_event: BootTime(0),
             clock_differs: None,
             // Microseconds since boot: higher than any number of an earlier run, whose events may stand in the same file.
-            sequence: clock::now().0.0 / 1_000,
+            sequence: now.0.0 / 1_000,
             stats: Stats::default(),
+            counters: None,
+            missed: BTreeMap::new(),
         }
     }
 
@@ -155,6 +121,56 @@ impl Pipeline {
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.correlator.stats().evicted
+    }
+
+    /// Has the kernel side's losses counted too.
+    pub fn count(&mut self, counters: Arc<Counters>) {
+        self.counters = Some(counters);
+    }
+
+    /// Takes in how many runs of the kernel side's programs were skipped so far, by hook.
+    pub fn set_missed(&mut self, missed: BTreeMap<String, u64>) {
+        self.missed = missed;
+    }
+
+    /// Runs that were skipped, as they were last taken in.
+    #[must_use]
+    pub fn missed(&self) -> &BTreeMap<String, u64> {
+        &self.missed
+    }
+
+    /// Everything that was lost so far.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        let mut losses = self.counters.as_ref().map(|counters| counters.snapshot().losses()).unwrap_or_default();
+        self.missed.iter().for_each(|(hook, runs)| losses.add(hook, "skipped_by_kernel", *runs));
+        losses.add("records", "undecodable", self.stats.undecodable);
+        losses.add("correlator", "processes_forgotten", self.evicted());
+        self.outputs.stats().iter().for_each(|(name, stats)| losses.add(name, "documents_dropped", stats.dropped));
+        losses
+    }
+
+    /// Tells what happened to the sensor itself, wherever that is wanted.
+    pub fn tell(&mut self, event: &life::Event) {
+        let totals = Totals {
+            stats: self.stats,
+            hooks: self.counters.as_ref().map(|counters| counters.snapshot().sums()).unwrap_or_default(),
+            lost: self.losses(),
+            outputs: self.outputs.stats(),
+        };
+        let document = self.life.document(event, &self.origin, &totals, clock::now());
+        self.outputs.life(document);
+    }
+
+    /// The sensor sees less from now on, or what it sees again: every document says so.
+    pub fn set_degraded(&mut self, reason: &'static str, degraded: bool) {
+        self.origin.degraded.retain(|one| *one != reason);
+        self.origin.degraded.extend(degraded.then_some(reason));
+    }
+
+    /// What is told of the sensor itself goes to these outputs from now on.
+    pub fn set_life(&mut self, outputs: Vec<&'static str>) {
+        self.outputs.life = outputs;
     }
 
     /// Where the documents go.

@@ -5,8 +5,10 @@ mod needs;
 mod outputs;
 mod report;
 pub(super) mod start;
+mod watch;
 
 use self::metrics::Metrics;
+use self::watch::Watch;
 use super::exit::Exit;
 use super::replay::Format;
 use crate::config::{Config, ConfigError};
@@ -17,13 +19,13 @@ use crate::heartbeat::Heartbeat;
 use crate::kernel::error::LoadError;
 use crate::kernel::load::Loaded;
 use crate::kernel::log::KernelLog;
-use crate::kernel::missed;
 use crate::kernel::ring::Ring;
-use crate::pipeline::{Pipeline, Stats};
+use crate::life::Event;
+use crate::pipeline::Pipeline;
 use crate::service::systemd::Systemd;
 use crate::service::{Request, Signals};
+use crate::stats::Stats;
 use clap::Args;
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -109,10 +111,7 @@ struct Running {
     config: Config,
     config_path: Option<PathBuf>,
     idle: Duration,
-    /// Losses that the log has told already.
-    told: BTreeMap<String, u64>,
-    /// Runs that the kernel skipped, at the last look.
-    missed: BTreeMap<String, u64>,
+    watch: Watch,
     metrics: Option<Metrics>,
     /// Why the last reload changed nothing.
     refused: Option<String>,
@@ -130,6 +129,7 @@ impl Running {
             started;
         let idle = if events { IDLE_WITH_EVENTS } else { IDLE };
         let config_path = config_path.map(Path::to_owned);
+        let watch = Watch::new(loaded.counters.cpus(), config.life.heartbeat);
         Self {
             loaded,
             connections,
@@ -142,8 +142,7 @@ impl Running {
             config,
             config_path,
             idle,
-            told: BTreeMap::new(),
-            missed: BTreeMap::new(),
+            watch,
             metrics,
             refused: None,
         }
@@ -152,6 +151,7 @@ impl Running {
     async fn until_stopped(mut self) -> Exit {
         let status = self.status();
         self.systemd.ready(&status);
+        self.pipeline.tell(&Event::Started);
         let mut deadline = Instant::now() + self.idle;
         let mut look = Instant::now() + IDLE;
         let mut more = false;
@@ -160,7 +160,7 @@ impl Running {
             tokio::select! {
                 biased;
                 request = self.signals.next() => match request {
-                    Request::Stop => return self.stop(),
+                    Request::Stop => return self.stop(None),
                     Request::Reload => self.reload(),
                     Request::Reopen => self.pipeline.outputs().reopen(),
                 },
@@ -175,13 +175,14 @@ impl Running {
                 },
                 () = sleep_until(wake) => {}
             }
+            self.watch.turn(&mut self.pipeline);
             more = self.drain(BATCH);
             if Instant::now() >= deadline {
                 deadline = Instant::now() + self.idle;
             }
             if Instant::now() >= look {
                 look = Instant::now() + IDLE;
-                self.look();
+                self.watch.look(&mut self.loaded, &mut self.pipeline);
                 // What is still in the buffers may be about any process.
                 if !more {
                     let (boot, wall) = clock::now();
@@ -191,26 +192,9 @@ impl Running {
                 self.systemd.status(&status);
             }
             if let Some(metrics) = &self.metrics {
-                metrics.publish(&self.pipeline, &self.missed);
+                metrics.publish(&self.pipeline);
             }
             self.systemd.polled();
-        }
-    }
-
-    /// Says what has been lost since the last look.
-    fn look(&mut self) {
-        self.missed = missed::runs(self.loaded.ebpf());
-        let mut losses: Vec<(String, u64)> =
-            self.missed.iter().map(|(hook, runs)| (format!("{hook}: runs skipped by the kernel"), *runs)).collect();
-        losses.extend(self.loaded.counters.snapshot().losses());
-        losses.push(("correlator: processes forgotten".to_owned(), self.pipeline.evicted()));
-        let outputs = self.pipeline.outputs().stats();
-        losses.extend(outputs.iter().map(|(name, stats)| (format!("{name}: documents dropped"), stats.dropped)));
-        for (what, number) in losses {
-            let before = self.told.insert(what.clone(), number).unwrap_or(0);
-            if number > before {
-                tracing::error!(lost = number - before, "events were lost: {what}");
-            }
         }
     }
 
@@ -218,7 +202,7 @@ impl Running {
     fn status(&self) -> String {
         let hooks: Vec<String> = self.loaded.choices.iter().map(ToString::to_string).collect();
         let Stats { connections, executions, alerts, .. } = self.pipeline.stats();
-        let lost: u64 = self.told.values().sum();
+        let lost = self.watch.lost();
         let refused =
             self.refused.as_ref().map_or_else(String::new, |why| format!("; configuration not reloaded: {why}"));
         format!(
@@ -252,6 +236,7 @@ impl Running {
         self.refused = self.read_again().err().map(|error| error.to_string());
         if let Some(error) = &self.refused {
             tracing::error!("the configuration stays as it was: {error}");
+            self.pipeline.tell(&Event::ReloadRefused(error.clone()));
         }
         let status = self.status();
         self.systemd.ready(&status);
@@ -265,8 +250,11 @@ impl Running {
         }
         self.loaded.settings.write(&new.kernel_slot());
         self.pipeline.set_parameters(parameters(&new));
-        self.config.rule = new.rule;
+        self.watch.set_heartbeat(new.life.heartbeat);
+        self.pipeline.set_life(outputs::life(&new.life));
+        (self.config.rule, self.config.life) = (new.rule, new.life);
         tracing::info!("configuration read again");
+        self.pipeline.tell(&Event::Reloaded(restart.into_iter().map(str::to_owned).collect()));
         Ok(())
     }
 
@@ -274,20 +262,22 @@ impl Running {
         let what = format!("the ring buffers cannot be read any more: {error}");
         tracing::error!("{what}");
         self.systemd.status(&what);
-        let _ = self.stop();
+        let _ = self.stop(Some(what));
         Exit::Failed
     }
 
     /// Detaches, handles what is left, flushes the outputs, reports the numbers.
-    fn stop(mut self) -> Exit {
+    fn stop(mut self, reason: Option<String>) -> Exit {
         self.systemd.stopping();
-        self.look();
+        self.watch.look(&mut self.loaded, &mut self.pipeline);
         self.loaded.detach();
         while self.drain(BATCH) {}
+        self.watch.end(&mut self.pipeline);
+        self.pipeline.tell(&Event::Stopped(reason));
         let counters = self.loaded.counters.snapshot();
-        let stats = self.pipeline.stats();
+        let (stats, missed) = (self.pipeline.stats(), self.pipeline.missed().clone());
         let outputs = self.pipeline.into_outputs().close();
-        report::log(&counters, self.missed, &stats, &outputs);
+        report::log(&counters, missed, &stats, &outputs);
         let lost: u64 = outputs.iter().map(|(_, stats)| stats.dropped).sum();
         if lost == 0 {
             tracing::info!("stopped");

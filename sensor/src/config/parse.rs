@@ -6,14 +6,17 @@ use sensor_common::settings::MAX_EXCLUDED;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 /// Most characters of a host's id or name.
 const MAX_LABEL: usize = 255;
+/// Times between a connection and an execution.
+const SPAN: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 /// Sizes of a ring, in bytes.
-const RING: std::ops::RangeInclusive<u32> = 64 << 10..=256 << 20;
+const RING: RangeInclusive<u32> = 64 << 10..=256 << 20;
 
 /// A place in the text, and what is wrong there.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,10 +101,11 @@ impl<T> Visitor<'_> for Text<T> {
 /// A duration such as `5s`.
 pub(super) fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let allowed = "a whole number with ms, s, m or h from \"1ms\" to \"1h\", such as \"5s\"";
-    deserializer.deserialize_str(Text { allowed, read: duration })
+    deserializer.deserialize_str(Text { allowed, read: |text| duration(text, &SPAN) })
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A whole number with a unit, within these bounds.
+pub(super) fn duration(text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let millis = match unit {
@@ -112,8 +116,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => None,
     };
     let millis = millis.and_then(|unit: u64| number.parse::<u64>().ok()?.checked_mul(unit));
-    match millis {
-        Some(millis @ 1..=3_600_000) => Ok(Duration::from_millis(millis)),
+    match millis.map(Duration::from_millis) {
+        Some(duration) if bounds.contains(&duration) => Ok(duration),
         Some(_) => Err(format!("{text:?} is out of range")),
         None => Err(format!("{text:?} is no duration")),
     }

@@ -2,7 +2,7 @@
 
 use super::parse::{self, Invalid};
 use super::*;
-use crate::output::syslog::Place;
+use crate::output::syslog;
 use proptest::prelude::*;
 use sensor_common::address::words;
 
@@ -16,7 +16,7 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
 
 #[test]
 fn nothing_said_is_the_rule_as_published() {
-    let Config { rule, hooks, host, kernel, rings, output, metrics } = read("");
+    let Config { rule, hooks, host, kernel, rings, output, life, metrics } = read("");
     assert_eq!(rule.span, Duration::from_millis(5000));
     assert_eq!(rule.excluded, nets(&["127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128"]));
     assert_eq!(hooks, Hooks { connect: Hook::Auto, accept: Some(Hook::Auto) });
@@ -25,6 +25,8 @@ fn nothing_said_is_the_rule_as_published() {
     let Output { stdout, file, journal, elasticsearch, syslog, spool } = output;
     assert_eq!((stdout, file, journal, elasticsearch, syslog), (true, None, false, None, None));
     assert_eq!(spool, Spool { directory: "/var/lib/sensor/spool".into(), bytes: 67_108_864 });
+    let told = vec![Place::File, Place::Journal, Place::Elasticsearch, Place::Syslog];
+    assert_eq!(life, Life { outputs: told, heartbeat: Some(Duration::from_secs(300)) });
     assert_eq!(metrics, Metrics { listen: None });
 }
 
@@ -87,6 +89,9 @@ fn every_key_is_read() {
         [output.spool]
         directory = "/spool"
         bytes = 1_048_576
+        [life]
+        outputs = ["stdout", "syslog"]
+        heartbeat = "off"
         [metrics]
         listen = "[::1]:9464"
         "#,
@@ -110,12 +115,13 @@ fn every_key_is_read() {
             ca_file: Some("/etc/ca.pem".into()),
         }),
         syslog: Some(Syslog {
-            to: Place::Tls("logs.example.org".to_owned(), 6514),
+            to: syslog::Place::Tls("logs.example.org".to_owned(), 6514),
             ca_file: Some("/etc/ca.pem".into()),
         }),
         spool: Spool { directory: "/spool".into(), bytes: 1 << 20 },
     };
     assert_eq!(config.output, expected);
+    assert_eq!(config.life, Life { outputs: vec![Place::Stdout, Place::Syslog], heartbeat: None });
     assert_eq!(config.metrics.listen, Some(Listen::Tcp("[::1]:9464".parse().unwrap())));
     let socket = read("metrics.listen = '/run/sensor/metrics'").metrics.listen;
     assert_eq!(socket, Some(Listen::Unix("/run/sensor/metrics".into())));
@@ -196,6 +202,10 @@ fn an_error_says_where_what_and_what_is_allowed() {
             "others could reach \"0.0.0.0:1\"; allowed is a loopback",
         ),
         ("metrics.listen = 'localhost:1'", 1, 18, "metrics.listen", "\"localhost:1\" is none; allowed is"),
+        ("life.outputs = ['file', 'file']", 1, 16, "life.outputs", "\"file\" is there twice"),
+        ("life.outputs = ['mail']", 1, 17, "life.outputs", "unknown variant `mail`, expected one of `stdout`, `file`"),
+        ("life.heartbeat = '9s'", 1, 18, "life.heartbeat", "\"9s\" is out of range; allowed is \"off\", or"),
+        ("life.heartbeat = '25h'", 1, 18, "life.heartbeat", "\"25h\" is out of range"),
         ("rings.executions = 4096", 1, 20, "rings.executions", "from 65536 to 268435456"),
         ("rings.connections = -65536", 1, 21, "rings.connections", "integer `-65536`"),
         ("rings.connections = 536870912", 1, 21, "rings.connections", "integer `536870912`"),
@@ -291,8 +301,9 @@ fn the_kernel_side_gets_every_network_in_one_form() {
 }
 
 #[test]
-fn a_reload_applies_the_rule_alone() {
+fn a_reload_applies_the_rule_and_what_is_told_of_the_sensor() {
     let old = Config::default();
+    assert!(old.restart_needed(&read("life = { outputs = ['stdout'], heartbeat = '1h' }")).is_empty());
     assert!(old.restart_needed(&read("rule = { span = '1s', excluded = [] }")).is_empty());
     for (text, key) in [
         ("hooks.connect = 'kprobe'", "hooks.connect"),
@@ -341,29 +352,34 @@ fn any_config() -> impl Strategy<Value = Config> {
     });
     let host = || "[a-z][a-z0-9.-]{0,20}";
     let to = prop_oneof![
-        "/[^\\pC]{1,20}".prop_map(|path| Place::Unix(path.into())),
-        (host(), 1..=u16::MAX).prop_map(|(host, port)| Place::Tcp(host, port)),
-        (host(), 1..=u16::MAX).prop_map(|(host, port)| Place::Tls(host, port)),
+        "/[^\\pC]{1,20}".prop_map(|path| syslog::Place::Unix(path.into())),
+        (host(), 1..=u16::MAX).prop_map(|(host, port)| syslog::Place::Tcp(host, port)),
+        (host(), 1..=u16::MAX).prop_map(|(host, port)| syslog::Place::Tls(host, port)),
     ];
     let syslog = (to, path()).prop_map(|(to, ca_file)| Syslog { to, ca_file });
     let remote = (proptest::option::of(elasticsearch), 1_u64 << 20..=64 << 30, proptest::option::of(syslog));
     let output = (any::<bool>(), label(), any::<bool>(), any::<Option<u16>>(), remote);
-    let all = (rule, rest, output);
-    all.prop_map(|((millis, excluded), (connect, accept, id, name, btf, connections, executions), output)| Config {
-        rule: Rule { span: Duration::from_millis(millis), excluded },
-        hooks: Hooks { connect, accept },
-        host: Host { id, name },
-        kernel: Kernel { btf: btf.map(|name| Path::new("/").join(name)) },
-        rings: Rings { connections: 1 << connections, executions: 1 << executions },
-        output: Output {
-            stdout: output.0,
-            file: output.1.map(|name| Path::new("/").join(name)),
-            journal: output.2,
-            elasticsearch: output.4.0,
-            syslog: output.4.2,
-            spool: Spool { directory: "/s".into(), bytes: output.4.1 },
-        },
-        metrics: Metrics { listen: output.3.map(|port| Listen::Tcp((std::net::Ipv4Addr::LOCALHOST, port).into())) },
+    let heartbeat = proptest::option::of((10..=86_400_u64).prop_map(Duration::from_secs));
+    let life = (proptest::sample::subsequence(Place::ALL.to_vec(), 0..=5), heartbeat);
+    let all = (rule, rest, output, life);
+    all.prop_map(|((millis, excluded), (connect, accept, id, name, btf, connections, executions), output, life)| {
+        Config {
+            rule: Rule { span: Duration::from_millis(millis), excluded },
+            hooks: Hooks { connect, accept },
+            host: Host { id, name },
+            kernel: Kernel { btf: btf.map(|name| Path::new("/").join(name)) },
+            rings: Rings { connections: 1 << connections, executions: 1 << executions },
+            output: Output {
+                stdout: output.0,
+                file: output.1.map(|name| Path::new("/").join(name)),
+                journal: output.2,
+                elasticsearch: output.4.0,
+                syslog: output.4.2,
+                spool: Spool { directory: "/s".into(), bytes: output.4.1 },
+            },
+            life: Life { outputs: life.0, heartbeat: life.1 },
+            metrics: Metrics { listen: output.3.map(|port| Listen::Tcp((std::net::Ipv4Addr::LOCALHOST, port).into())) },
+        }
     })
 }
 

@@ -1,6 +1,7 @@
 //! The kernel side's counters, read from shared memory: no system call, no privilege, whatever else is stuck.
 
 use super::error::LoadError;
+use crate::health::losses::Losses;
 use aya::maps::Map;
 use memmap2::{MmapOptions, MmapRaw};
 use sensor_common::counter::{COUNTERS, Counter, Fate};
@@ -31,6 +32,12 @@ impl Counters {
     pub(crate) fn zero() -> Self {
         let memory = MmapOptions::new().len(COUNTERS * size_of::<u64>()).map_anon().unwrap().into();
         Self { memory, copies: 1 }
+    }
+
+    /// How many CPUs the kernel may use.
+    #[must_use]
+    pub fn cpus(&self) -> usize {
+        self.copies
     }
 
     /// The counters as they are now. Each is exact; together they belong to one moment only while the hooks are quiet.
@@ -107,11 +114,13 @@ impl Snapshot {
         sums
     }
 
-    /// What was lost, each hook and cause with its number.
+    /// What was lost, by hook and cause.
     #[must_use]
-    pub fn losses(&self) -> Vec<(String, u64)> {
+    pub fn losses(&self) -> Losses {
+        let mut losses = Losses::default();
         let lost = Counter::ALL.into_iter().zip(self.values).filter(|(counter, _)| counter.fate() == Fate::Lost);
-        lost.map(|(counter, value)| (format!("{}: {}", counter.hook(), counter.cause()), value)).collect()
+        lost.for_each(|(counter, value)| losses.add(counter.hook(), counter.cause(), value));
+        losses
     }
 
     /// All counters as `{hook: {name: value}}`; the name is `seen`, or the fate and the cause.

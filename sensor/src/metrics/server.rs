@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use crate::kernel::counters::Counters;
     use crate::metrics::UserSide;
-    use crate::pipeline::Stats;
+    use crate::stats::Stats;
     use std::collections::BTreeMap;
     use std::io::{Read as _, Write as _};
     use std::net::{Ipv4Addr, TcpStream};

@@ -16,3 +16,9 @@ impl From<Value> for Document {
         Self { json: value.to_string(), value }
     }
 }
+
+/// Whether a document tells of the sensor itself; any other is an alert, or one of the events that alerts are made of.
+#[must_use]
+pub fn is_life(document: &Value) -> bool {
+    document.pointer("/event/dataset").is_some_and(|dataset| dataset == "sensor.life")
+}

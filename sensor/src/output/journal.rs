@@ -1,10 +1,11 @@
 //! Alerts in the journal of systemd, by its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): fields that `journalctl` can
-//! filter by, and the whole document in `SENSOR_ALERT`.
+//! filter by, and the whole document in `SENSOR_ALERT`; what is told of the sensor itself has its document in `SENSOR_LIFE`.
 //!
 //! The protocol is a datagram of names and values; what is too large for one goes in a sealed file. Libraries for it bring parsers
 //! and hashes along that nothing here needs.
 
-use super::document::Document;
+use super::document::{Document, is_life};
+use super::priority;
 use super::sink::Sink;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, memfd_create};
 use rustix::io::Errno;
@@ -23,10 +24,13 @@ use std::path::Path;
 pub const SOCKET: &str = "/run/systemd/journal/socket";
 /// Marks every alert, as `MESSAGE_ID=` in `journalctl`.
 pub const MESSAGE_ID: &str = "8a4f1c7e0d5b4b6f9c2e3d7a1b605f48";
+/// Marks what is told of the sensor itself.
+pub const LIFE_ID: &str = "b6b77320fbae4e208f14378e63e2fa4b";
 
 /// Fields of the journal that are values of the document.
-const FIELDS: [(&str, &str); 15] = [
+const FIELDS: [(&str, &str); 16] = [
     ("MESSAGE", "/message"),
+    ("SENSOR_EVENT_ACTION", "/event/action"),
     ("SENSOR_RULE_ID", "/rule/id"),
     ("SENSOR_EVENT_ID", "/event/id"),
     ("SENSOR_RISK_SCORE", "/event/risk_score"),
@@ -117,8 +121,9 @@ fn entry(document: &Document) -> Vec<u8> {
         entry.push(b'\n');
     };
     field("SYSLOG_IDENTIFIER", b"sensor");
-    field("MESSAGE_ID", MESSAGE_ID.as_bytes());
-    field("PRIORITY", priority(&document.value));
+    let alert = !is_life(&document.value);
+    field("MESSAGE_ID", if alert { MESSAGE_ID } else { LIFE_ID }.as_bytes());
+    field("PRIORITY", priority::of(&document.value).to_string().as_bytes());
     for (name, place) in FIELDS {
         match document.value.pointer(place) {
             Some(Value::String(text)) => field(name, text.as_bytes()),
@@ -126,18 +131,8 @@ fn entry(document: &Document) -> Vec<u8> {
             _ => {}
         }
     }
-    field("SENSOR_ALERT", document.json.as_bytes());
+    field(if alert { "SENSOR_ALERT" } else { "SENSOR_LIFE" }, document.json.as_bytes());
     entry
-}
-
-/// The severity as syslog(3) has it: critical, error, warning, notice.
-fn priority(alert: &Value) -> &'static [u8] {
-    match alert.pointer("/sensor/severity").and_then(Value::as_str) {
-        Some("critical") => b"2",
-        Some("high") => b"3",
-        Some("low") => b"5",
-        _ => b"4",
-    }
 }
 
 #[cfg(test)]
@@ -204,6 +199,20 @@ mod tests {
         assert_eq!((fields["SENSOR_RULE_ID"].as_str(), fields["SENSOR_PARENT_EXECUTABLE"].as_str()), ("r", "/bin/x"));
         assert_eq!(serde_json::from_str::<Value>(&fields["SENSOR_ALERT"]).unwrap(), alert);
         assert!(!fields.contains_key("SENSOR_USER_NAME"));
+    }
+
+    #[test]
+    fn what_is_told_of_the_sensor_is_no_alert() {
+        let life = json!({
+            "message": "m",
+            "log": {"level": "info"},
+            "event": {"kind": "state", "dataset": "sensor.life", "action": "sensor-heartbeat"},
+        });
+        let fields = delivered(life.clone());
+        assert_eq!((fields["MESSAGE_ID"].as_str(), fields["PRIORITY"].as_str()), (LIFE_ID, "6"));
+        assert_eq!(fields["SENSOR_EVENT_ACTION"], "sensor-heartbeat");
+        assert_eq!(serde_json::from_str::<Value>(&fields["SENSOR_LIFE"]).unwrap(), life);
+        assert!(!fields.contains_key("SENSOR_ALERT"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod document;
 pub mod elasticsearch;
 pub mod journal;
+mod priority;
 pub mod queue;
 pub mod remote;
 pub mod secret;
@@ -26,6 +27,8 @@ use std::sync::Arc;
 pub struct Outputs {
     /// Each takes every alert.
     pub alerts: Vec<Queue>,
+    /// The names of those that also take what is told of the sensor itself.
+    pub life: Vec<&'static str>,
     /// Takes every connection and execution, where that is asked for.
     pub events: Option<Queue>,
 }
@@ -35,6 +38,14 @@ impl Outputs {
     pub fn alert(&mut self, alert: Value) {
         let document = Arc::new(Document::from(alert));
         for queue in &mut self.alerts {
+            queue.send(Arc::clone(&document));
+        }
+    }
+
+    /// Hands on what is told of the sensor itself; never waits.
+    pub fn life(&mut self, document: Value) {
+        let document = Arc::new(Document::from(document));
+        for queue in self.alerts.iter_mut().filter(|queue| self.life.contains(&queue.name())) {
             queue.send(Arc::clone(&document));
         }
     }

@@ -3,6 +3,7 @@
 //! `data/ecs-8.17-fields.tsv` holds the fields of ECS 8.17 that the sensor writes, with their types.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a panic is how a test fails")]
 
+mod life;
 mod template;
 
 use sensor::alert::{Finding, document, text};

@@ -1,6 +1,6 @@
-//! The index template that is shipped knows every field of an alert, with a type that fits.
+//! The index template that is shipped knows every field of an alert and of what is told of the sensor itself, with a type that fits.
 
-use super::{CREATED, connection, exec, extras, finding, types};
+use super::{CREATED, connection, exec, extras, finding, life, origin, types};
 use sensor::alert::{Finding, document};
 use sensor::event::Direction;
 use sensor::event::facts::Field;
@@ -31,7 +31,7 @@ fn leaves(value: &Value, path: &str, into: &mut Vec<(String, Value)>) {
 }
 
 #[test]
-fn the_index_template_maps_every_field_of_an_alert() {
+fn the_index_template_maps_every_field() {
     let template: Value =
         serde_json::from_str(include_str!("../../../deploy/elasticsearch/index-template.json")).unwrap();
     assert_eq!(template["index_patterns"], json!(["logs-sensor.alerts-*"]));
@@ -50,7 +50,10 @@ fn the_index_template_maps_every_field_of_an_alert() {
         let finding = Finding { assumed: &[Field::Args], ..finding(connection, &exec) };
         leaves(&document(&finding, CREATED), "", &mut fields);
     }
-    assert!(fields.iter().any(|(field, _)| field == "sensor.found_at_start"));
+    life::documents(&life::events(), &origin()).iter().for_each(|document| leaves(document, "", &mut fields));
+    for seldom in ["sensor.found_at_start", "sensor.lost.causes.count", "sensor.restart_needed", "event.reason"] {
+        assert!(fields.iter().any(|(field, _)| field == seldom), "{seldom}");
+    }
     for (field, value) in fields {
         let fits = match types_of.get(&field).map(String::as_str) {
             Some("keyword" | "wildcard" | "match_only_text" | "date" | "ip") => value.is_string(),

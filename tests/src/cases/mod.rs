@@ -22,6 +22,7 @@ mod selftest;
 mod service;
 mod shells;
 mod span;
+mod stream;
 
 use crate::lab::Lab;
 use anyhow::Result;
@@ -99,6 +100,7 @@ pub(crate) const TABLE: &[&[Case]] = &[
     missed::CASES,
     life::CASES,
     output::CASES,
+    stream::CASES,
     remote::CASES,
     metrics::CASES,
     doctor::CASES,

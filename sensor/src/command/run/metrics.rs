@@ -6,7 +6,6 @@ use crate::kernel::ring::Ring;
 use crate::metrics::{Board, Server, Source, UserSide};
 use crate::pipeline::Pipeline;
 use anyhow::{Context as _, Result};
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -31,7 +30,7 @@ impl Metrics {
             ("executions", fill(rings.1, config.rings.executions)?),
         ];
         let hooks = loaded.choices.iter().map(|choice| (choice.fact.to_string(), choice.kind()));
-        let board = Arc::new(Mutex::new(user_side(pipeline, &BTreeMap::new())));
+        let board = Arc::new(Mutex::new(user_side(pipeline)));
         let counters = Arc::clone(&loaded.counters);
         let source = Source { counters, rings, hooks: hooks.collect(), board: Arc::clone(&board) };
         let server = Server::start(listen, source)?;
@@ -39,13 +38,13 @@ impl Metrics {
         Ok(Self { board, _server: server })
     }
 
-    /// Leaves the user side's numbers for those who ask. `missed` are runs that the kernel skipped, by hook.
-    pub(super) fn publish(&self, pipeline: &Pipeline, missed: &BTreeMap<String, u64>) {
-        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = user_side(pipeline, missed);
+    /// Leaves the user side's numbers for those who ask.
+    pub(super) fn publish(&self, pipeline: &Pipeline) {
+        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = user_side(pipeline);
     }
 }
 
-fn user_side(pipeline: &Pipeline, missed: &BTreeMap<String, u64>) -> UserSide {
+fn user_side(pipeline: &Pipeline) -> UserSide {
     let (evicted, outputs) = (pipeline.evicted(), pipeline.outputs().stats());
-    UserSide { polled: Instant::now(), stats: pipeline.stats(), evicted, outputs, missed: missed.clone() }
+    UserSide { polled: Instant::now(), stats: pipeline.stats(), evicted, outputs, missed: pipeline.missed().clone() }
 }

@@ -2,9 +2,10 @@
 
 use super::{Format, Options};
 use crate::alert::text;
-use crate::config::{self, Output};
+use crate::config::{self, Config, Life, Output};
+use crate::life;
 use crate::output::Outputs;
-use crate::output::document::Document;
+use crate::output::document::{Document, is_life};
 use crate::output::elasticsearch::{Elasticsearch, Login, Timeouts};
 use crate::output::journal::{self, Journal};
 use crate::output::queue::Queue;
@@ -24,14 +25,14 @@ pub(super) const SYSLOG: &str = "syslog";
 ///
 /// # Errors
 /// One of them cannot be used.
-pub(super) fn open(options: &Options, config: &Output) -> Result<Outputs> {
+pub(super) fn open(options: &Options, config: &Config) -> Result<Outputs> {
     let render: Render = match options.format {
         Some(Format::Json) => json_line,
         None if !io::stdout().is_terminal() => json_line,
-        Some(Format::Text) | None => |alert: &Document| text::block(&alert.value).into_bytes(),
+        Some(Format::Text) | None => for_a_person,
     };
-    let Output { stdout, file, journal: _, elasticsearch, syslog, spool } = config;
-    let journal = to_journal(options, config);
+    let Output { stdout, file, journal: _, elasticsearch, syslog, spool } = &config.output;
+    let journal = to_journal(options, &config.output);
     let mut alerts = Vec::new();
     // Where standard output is the journal, alerts go there whole and with their fields, and once.
     if *stdout && !(journal && journal::takes_stdout()) {
@@ -62,7 +63,17 @@ pub(super) fn open(options: &Options, config: &Output) -> Result<Outputs> {
         Some(path) => Some(Queue::start("events", lines(path)?)?),
         None => None,
     };
-    Ok(Outputs { alerts, events })
+    Ok(Outputs { alerts, life: life(&config.life), events })
+}
+
+/// The names of the outputs that are told of the sensor itself.
+pub(super) fn life(config: &Life) -> Vec<&'static str> {
+    config.outputs.iter().map(|place| place.name()).collect()
+}
+
+/// An alert as a block of lines, anything else on one.
+fn for_a_person(document: &Document) -> Vec<u8> {
+    if is_life(&document.value) { life::line(&document.value) } else { text::block(&document.value) }.into_bytes()
 }
 
 fn elastic(config: &config::Elasticsearch) -> Result<Elasticsearch> {

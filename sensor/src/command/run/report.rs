@@ -1,8 +1,9 @@
 //! The numbers of a run, as the log has them at its end.
 
+use crate::health::law::Violation;
 use crate::kernel::counters::Snapshot;
 use crate::output::queue;
-use crate::pipeline::Stats;
+use crate::stats::Stats;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ pub(super) fn log(
     stats: &Stats,
     outputs: &[(&'static str, queue::Stats)],
 ) {
-    for sum in counters.sums().iter().filter(|sum| sum.seen != sum.settled) {
-        tracing::error!("the counters of {} disagree: {} seen, {} settled", sum.hook, sum.seen, sum.settled);
+    for violation in counters.sums().iter().filter_map(Violation::of) {
+        tracing::error!("{violation}");
     }
     let of_output = |(name, stats): &(&str, queue::Stats)| {
         let queue::Stats { queued, delivered, spooled, dropped } = stats;

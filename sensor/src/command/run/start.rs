@@ -29,6 +29,7 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -66,7 +67,7 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     if let Err(error) = &processes {
         tracing::error!("degraded: {error}");
     }
-    let outputs = outputs::open(options, &config.output)?;
+    let outputs = outputs::open(options, config)?;
     let create = |path: &PathBuf| {
         Heartbeat::create(path).with_context(|| format!("{} cannot be opened for the sign of life", path.display()))
     };
@@ -90,6 +91,7 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     tracing::debug!(host_id = host.id, source = host.id_source, "host");
     let users = Users::new(PathBuf::from("/etc/passwd"));
     let mut pipeline = Pipeline::new(&REVERSE_SHELL_VIA_CHILD, parameters(config), origin, users, outputs);
+    pipeline.count(Arc::clone(&loaded.counters));
     // The numbers of another namespace's processes would be taken for those of the host's.
     if processes.is_ok() {
         look_around(&mut loaded, &mut pipeline, &parameters(config).excluded)?;

@@ -1,8 +1,10 @@
-//! An alert as a message of RFC 5424.
+//! An alert, or what is told of the sensor itself, as a message of RFC 5424.
 //!
 //! The message is the document on one line, without the two events it was made from: they would make it longer than the 8 KiB
 //! that receivers take by default. The alert itself says the same.
 
+use crate::output::document::is_life;
+use crate::output::priority;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -21,19 +23,9 @@ pub(super) fn message(json: &str) -> String {
     let time = time.map_or_else(|| "-".to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string());
     let host = text("/host/hostname").or_else(|| text("/host/name"));
     let host = host.map_or_else(|| "-".to_owned(), |host| name(host, 255));
-    let (pri, pid) = (FACILITY * 8 + severity(text("/sensor/severity")), std::process::id());
-    let version = env!("CARGO_PKG_VERSION");
-    format!("<{pri}>1 {time} {host} sensor {pid} alert [origin software=\"sensor\" swVersion=\"{version}\"] {alert}")
-}
-
-/// The severity as syslog has it: critical, error, warning, notice.
-fn severity(word: Option<&str>) -> u8 {
-    match word {
-        Some("critical") => 2,
-        Some("high") => 3,
-        Some("low") => 5,
-        _ => 4,
-    }
+    let (pri, pid) = (FACILITY * 8 + priority::of(&alert), std::process::id());
+    let (version, id) = (env!("CARGO_PKG_VERSION"), if is_life(&alert) { "life" } else { "alert" });
+    format!("<{pri}>1 {time} {host} sensor {pid} {id} [origin software=\"sensor\" swVersion=\"{version}\"] {alert}")
 }
 
 /// A name as the header takes it: visible ASCII characters, not too many.
@@ -62,6 +54,9 @@ mod tests {
             r#"{"@timestamp":"2026-05-28T20:26:42.013999999Z","host":{"hostname":"web 1ü"},"message":"a\nb","sensor":{"severity":"high","hooks":"x"}}"#
         );
         assert_eq!(message(&alert.to_string()), expected);
+        let life = json!({"log": {"level": "info"}, "event": {"dataset": "sensor.life"}}).to_string();
+        let life = message(&life);
+        assert!(life.starts_with("<86>1 - - sensor ") && life.contains(" life [origin "), "{life}");
         assert!(message("{}").starts_with("<84>1 - - sensor "));
         assert!(message("no JSON").ends_with("] null"));
     }

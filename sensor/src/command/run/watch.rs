@@ -1,0 +1,192 @@
+//! What a running sensor watches of itself: losses, numbers that disagree, a hook that has fallen silent, times at which it
+//! did not run. The log and the stream of alerts are told of it, and from time to time that all is well.
+
+use crate::enrich::clock;
+use crate::event::{BootTime, WallTime};
+use crate::health::law::Law;
+use crate::health::losses::Ledger;
+use crate::health::witness::{self, Change, Witness};
+use crate::kernel::load::Loaded;
+use crate::kernel::missed;
+use crate::life::{Event, Interval};
+use crate::pipeline::Pipeline;
+use sensor_common::counter::Counter;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The stream of alerts is told of losses no more often than this: the first at once, what follows together.
+const LOSSES: Duration = Duration::from_secs(60);
+/// A turn that comes so late means that the sensor was not running. The loop turns every five seconds by itself.
+const LATE: Duration = Duration::from_secs(15);
+/// So much more time on the clock that goes on while the host is asleep than on the one that does not means that it was.
+const ASLEEP: Duration = Duration::from_secs(1);
+/// What documents say if the hook for connections has fallen silent.
+const SILENT: &str = "the hook for connections sees none although the host makes some: it may have been switched off";
+
+/// Watches one run.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// Losses that the log has told.
+    logged: Ledger,
+    /// Losses that the stream of alerts has told, when it last did, and since when others may have happened.
+    told: Ledger,
+    told_at: Option<Instant>,
+    since: WallTime,
+    law: Law,
+    witness: Witness,
+    heartbeat: Option<Duration>,
+    beat: Instant,
+    turn: Turn,
+}
+
+/// The clocks at a turn of the loop.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    running: Instant,
+    boot: BootTime,
+    wall: WallTime,
+}
+
+impl Turn {
+    fn now() -> Self {
+        let (boot, wall) = clock::now();
+        Self { running: Instant::now(), boot, wall }
+    }
+}
+
+impl Watch {
+    /// Of a host with so many CPUs; says that all is well so often.
+    pub(super) fn new(cpus: usize, heartbeat: Option<Duration>) -> Self {
+        let turn = Turn::now();
+        Self {
+            logged: Ledger::default(),
+            told: Ledger::default(),
+            told_at: None,
+            since: turn.wall,
+            law: Law::new(cpus),
+            witness: Witness::default(),
+            heartbeat,
+            beat: turn.running,
+            turn,
+        }
+    }
+
+    /// How much was lost so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.logged.told().total()
+    }
+
+    /// Says that all is well so often from now on.
+    pub(super) fn set_heartbeat(&mut self, heartbeat: Option<Duration>) {
+        self.heartbeat = heartbeat;
+    }
+
+    /// At each turn of the loop: whether it came in time.
+    pub(super) fn turn(&mut self, pipeline: &mut Pipeline) {
+        let (before, now) = (std::mem::replace(&mut self.turn, Turn::now()), self.turn);
+        if let Some(event) = gap(before, now) {
+            pipeline.tell(&event);
+        }
+    }
+
+    /// From time to time: what is to be told.
+    pub(super) fn look(&mut self, loaded: &mut Loaded, pipeline: &mut Pipeline) {
+        pipeline.set_missed(missed::runs(loaded.ebpf()));
+        let first = loaded.counters.snapshot();
+        let second = loaded.counters.snapshot();
+        for violation in self.law.check(&first, &second) {
+            tracing::error!("degraded: {violation}");
+            pipeline.tell(&Event::Degraded(violation.to_string()));
+        }
+        if let Some(counted) = witness::active_opens() {
+            self.hear(counted, loaded.counters.snapshot().get(Counter::ConnectSeen), pipeline);
+        }
+        self.losses(pipeline, false);
+        if self.heartbeat.is_some_and(|interval| self.beat.elapsed() >= interval) {
+            self.beat = Instant::now();
+            pipeline.tell(&Event::Heartbeat);
+        }
+    }
+
+    /// At the end: what has not been told yet.
+    pub(super) fn end(&mut self, pipeline: &mut Pipeline) {
+        self.losses(pipeline, true);
+    }
+
+    fn hear(&mut self, counted: u64, seen: u64, pipeline: &mut Pipeline) {
+        let Some(change) = self.witness.look(counted, seen) else { return };
+        let silent = change == Change::Silent;
+        pipeline.set_degraded(SILENT, silent);
+        if silent {
+            tracing::error!("degraded: {SILENT}");
+            pipeline.tell(&Event::Degraded(SILENT.to_owned()));
+        } else {
+            tracing::warn!("the hook for connections sees some again");
+            pipeline.tell(&Event::Restored("the hook for connections sees some again".to_owned()));
+        }
+    }
+
+    /// Tells what was lost: the log at once, the stream of alerts from time to time.
+    fn losses(&mut self, pipeline: &mut Pipeline, at_once: bool) {
+        let so_far = pipeline.losses();
+        for (what, lost) in self.logged.news(so_far.clone()).iter() {
+            tracing::error!(lost, "events were lost: {what}");
+        }
+        let interval = Interval { from: self.since, to: clock::now().1 };
+        let due = at_once || self.told_at.is_none_or(|then| then.elapsed() >= LOSSES);
+        let news = so_far.since(self.told.told());
+        if !news.is_empty() && !due {
+            return;
+        }
+        self.since = interval.to;
+        if !news.is_empty() {
+            self.told.news(so_far);
+            self.told_at = Some(Instant::now());
+            pipeline.tell(&Event::Lost(news, interval));
+        }
+    }
+}
+
+/// What a turn that came late means.
+fn gap(before: Turn, now: Turn) -> Option<Event> {
+    let running = now.running.saturating_duration_since(before.running);
+    let passed = Duration::from_nanos(now.boot.0.saturating_sub(before.boot.0));
+    let interval = Interval { from: before.wall, to: now.wall };
+    if running > LATE {
+        tracing::warn!("the sensor did not run for {} s", running.as_secs());
+        Some(Event::Stalled(interval))
+    } else if passed.saturating_sub(running) > ASLEEP {
+        tracing::info!("the host was asleep for {} s", passed.as_secs());
+        Some(Event::Suspended(interval))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sensor_that_did_not_run_is_told_from_a_host_that_was_asleep() {
+        let before = Turn::now();
+        let later = |running: u64, boot: u64| {
+            let passed = Duration::from_millis(boot);
+            gap(
+                before,
+                Turn {
+                    running: before.running + Duration::from_millis(running),
+                    boot: BootTime(before.boot.0 + u64::try_from(passed.as_nanos()).unwrap()),
+                    wall: WallTime(before.wall.0 + i64::try_from(passed.as_nanos()).unwrap()),
+                },
+            )
+        };
+        assert_eq!(later(5000, 5000), None);
+        assert_eq!(later(5000, 5900), None);
+        assert_eq!(later(15_000, 15_000), None);
+        assert!(matches!(later(15_001, 15_001), Some(Event::Stalled(_))));
+        assert!(matches!(later(5000, 65_000), Some(Event::Suspended(_))));
+        // A wall clock that was set back is neither.
+        assert_eq!(gap(before, Turn { wall: WallTime(0), ..before }), None);
+    }
+}

@@ -1,0 +1,52 @@
+//! The user side's numbers.
+
+use std::time::Duration;
+
+/// What the user side has seen and made of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections with a document of their own.
+    pub connections: u64,
+    /// Connections that arrived a second time.
+    pub duplicates: u64,
+    /// Executions.
+    pub executions: u64,
+    /// Alerts.
+    pub alerts: u64,
+    /// Records that could not be decoded.
+    pub undecodable: u64,
+    /// Longest time from an execution to its alert being handed to the outputs, in nanoseconds.
+    pub slowest_ns: u64,
+    /// The sum of these times, in nanoseconds.
+    pub latency_ns: u64,
+    /// Alerts by this time: up to each of [`LATENCY_BOUNDS`] and above the one before, and above the last one.
+    pub latency: [u64; LATENCY_BOUNDS.len() + 1],
+}
+
+/// Bounds of the histogram of the time from an execution to its alert.
+pub const LATENCY_BOUNDS: [Duration; 10] = [
+    Duration::from_micros(100),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+];
+
+impl Stats {
+    /// Counts an alert that was handed to the outputs so long after its execution.
+    pub fn alerted(&mut self, latency: Duration) {
+        let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.alerts += 1;
+        self.slowest_ns = self.slowest_ns.max(ns);
+        self.latency_ns = self.latency_ns.saturating_add(ns);
+        let place = LATENCY_BOUNDS.iter().take_while(|bound| **bound < latency).count();
+        if let Some(count) = self.latency.get_mut(place) {
+            *count += 1;
+        }
+    }
+}

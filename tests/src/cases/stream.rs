@@ -1,0 +1,119 @@
+//! What the stream of alerts says of the sensor itself.
+
+use super::scene::{closed, shell_after};
+use super::{Case, Tag, tagged};
+use crate::actor::step::{How, Outcome, connect_by};
+use crate::expect::field;
+use crate::lab::Lab;
+use crate::sensor::Sensor;
+use crate::tail::Tail;
+use crate::wait::until;
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+
+pub(super) const CASES: &[Case] = &[
+    tagged("stream: the sensor's life from its start to its end", &[Tag::Own, Tag::Once], life),
+    tagged("stream: a sensor that stood still says so", &[Tag::Own, Tag::Once], stood_still),
+    tagged("stream: standard output has alerts alone", &[Tag::Own, Tag::Once], alerts_alone),
+];
+
+/// A file that a sensor writes its alerts to.
+fn file(lab: &Lab) -> PathBuf {
+    lab.directory().join("stream.ndjson")
+}
+
+/// A sensor with that file.
+fn start(lab: &Lab, more: &str) -> Result<Sensor> {
+    lab.start_sensor_with("sensor", &config(lab, more))
+}
+
+fn config(lab: &Lab, more: &str) -> String {
+    format!("[output]\nfile = \"{}\"\n{more}", file(lab).display())
+}
+
+/// What is told of the sensor itself so far, by action.
+fn told(lab: &Lab) -> Result<Vec<(String, Value)>> {
+    let mut tail = Tail::new(&file(lab))?;
+    tail.read()?;
+    let life = tail.documents()?.iter().filter(|one| field(one, "event.kind") != Some(&json!("alert")));
+    life.map(|one| {
+        let action = field(one, "event.action").and_then(Value::as_str).context("no event.action")?;
+        Ok((action.to_owned(), one.clone()))
+    })
+    .collect()
+}
+
+/// Waits until something is told; all documents about it.
+fn until_told(lab: &Lab, action: &str, count: usize) -> Result<Vec<Value>> {
+    until(&format!("{count} times {action}"), || {
+        let found: Vec<_> = told(lab)?.into_iter().filter(|(one, _)| one == action).map(|(_, one)| one).collect();
+        Ok((found.len() >= count).then_some(found))
+    })
+}
+
+fn life(lab: &Lab) -> Result<()> {
+    let sensor = start(lab, "[life]\nheartbeat = \"10s\"\n")?;
+    let shell = shell_after(lab, vec![connect_by(closed(lab), How::Plain, Outcome::Refused)])?;
+    lab.expect_of(&sensor, &[shell.alert()])?;
+    let heartbeats = until_told(lab, "sensor-heartbeat", 1)?;
+    let alerts = field(heartbeats.first().context("none")?, "sensor.totals.alerts").and_then(Value::as_u64);
+    // The test's shell and the canary.
+    ensure!(alerts >= Some(2), "{heartbeats:?}");
+    let hooks = lab.hooks();
+    sensor.reload(&format!("{hooks}{}", config(lab, "[rule]\nspan = \"4s\"\n")), "configuration read again")?;
+    sensor.reload("[rule]\nspam = 1\n", "spam")?;
+    sensor.reload(&format!("{hooks}{}", config(lab, "[host]\nid = \"another\"\n")), "host.id")?;
+    until_told(lab, "sensor-reloaded", 3)?;
+    sensor.stop_cleanly()?;
+    let told: Vec<_> = told(lab)?.into_iter().filter(|(action, _)| action != "sensor-heartbeat").collect();
+    let actions: Vec<&str> = told.iter().map(|(action, _)| action.as_str()).collect();
+    let expected = ["sensor-started", "sensor-reloaded", "sensor-reloaded", "sensor-reloaded", "sensor-stopped"];
+    ensure!(actions == expected, "{actions:?}");
+    let of =
+        |place: usize, path: &str| told.get(place).and_then(|(_, one)| field(one, path)).cloned().unwrap_or_default();
+    let outcomes: Vec<Value> = (1..=4).map(|place| of(place, "event.outcome")).collect();
+    ensure!(outcomes == ["success", "failure", "success", "success"], "{outcomes:?}");
+    ensure!(of(2, "event.reason").to_string().contains("spam"), "{}", of(2, "event.reason"));
+    ensure!(of(3, "sensor.restart_needed") == json!(["host.id"]), "{}", of(3, "sensor.restart_needed"));
+    ensure!(of(0, "sensor.run.id") == of(4, "sensor.run.id"), "two runs: {told:?}");
+    ensure!(of(4, "sensor.totals.lost") == json!(0), "{}", of(4, "sensor.totals"));
+    // The end's numbers are those of the log.
+    ensure!(of(4, "sensor.totals.alerts").as_u64() >= alerts, "{}", of(4, "sensor.totals"));
+    Ok(())
+}
+
+/// As by a debugger, or by a host that has no time for it.
+fn stood_still(lab: &Lab) -> Result<()> {
+    let sensor = start(lab, "")?;
+    until_told(lab, "sensor-started", 1)?;
+    sensor.signal(Signal::STOP)?;
+    // Longer than what counts as late: this is about time.
+    sleep(Duration::from_millis(16_000));
+    sensor.signal(Signal::CONT)?;
+    let stalled = until_told(lab, "sensor-stalled", 1)?;
+    let [stalled] = &stalled[..] else { anyhow::bail!("{stalled:?}") };
+    let [from, to] = ["event.start", "event.end"].map(|path| field(stalled, path).map(Value::to_string));
+    ensure!(from.is_some() && from < to, "from {from:?} to {to:?}");
+    sensor.stop_cleanly().map(drop)
+}
+
+/// Whatever else is told, and where.
+fn alerts_alone(lab: &Lab) -> Result<()> {
+    let sensor = start(lab, "")?;
+    let shell = shell_after(lab, vec![connect_by(closed(lab), How::Plain, Outcome::Refused)])?;
+    lab.expect_of(&sensor, &[shell.alert()])?;
+    sensor.stop_cleanly()?;
+    let others = sensor.alerts(|document| field(document, "event.kind") != Some(&json!("alert")))?;
+    ensure!(others.is_empty(), "{others:?}");
+    until_told(lab, "sensor-stopped", 1)?;
+    let both = lab.start_sensor_with("both", "[life]\noutputs = [\"stdout\"]\n")?;
+    both.stop_cleanly()?;
+    let others = both.alerts(|document| field(document, "event.kind") != Some(&json!("alert")))?;
+    let actions: Vec<_> = others.iter().filter_map(|one| field(one, "event.action")?.as_str()).collect();
+    ensure!(actions == ["sensor-started", "sensor-stopped"], "{actions:?}");
+    Ok(())
+}

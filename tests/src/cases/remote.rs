@@ -34,9 +34,12 @@ fn spool(lab: &Lab) -> PathBuf {
     lab.directory().join("spool")
 }
 
-fn start(lab: &Lab, server: &Server) -> Result<Sensor> {
-    start_with(lab, &format!("elasticsearch.url = \"http://{}\"", server.address()))
+fn start(lab: &Lab, server: &Server, more: &str) -> Result<Sensor> {
+    start_with(lab, &format!("elasticsearch.url = \"http://{}\"\n{more}", server.address()))
 }
+
+/// Alerts and nothing else.
+const ALERTS_ALONE: &str = "[life]\noutputs = []";
 
 /// A sensor with this output.
 fn start_with(lab: &Lab, output: &str) -> Result<Sensor> {
@@ -91,7 +94,7 @@ fn all_there(lab: &Lab, server: &Server, shells: &[Shell]) -> Result<()> {
 fn dead_server(lab: &Lab) -> Result<()> {
     let dead = Server::start()?;
     let port = dead.address().port();
-    let sensor = start(lab, &dead)?;
+    let sensor = start(lab, &dead, "")?;
     drop(dead);
     let shells = (0..3).map(|_| shell(lab)).collect::<Result<Vec<_>>>()?;
     until_spooled(lab, "elasticsearch", 3)?;
@@ -102,6 +105,11 @@ fn dead_server(lab: &Lab) -> Result<()> {
     all_there(lab, &server, &shells)?;
     until_spooled(lab, "elasticsearch", 0)?;
     sensor.stop_cleanly()?;
+    let documents = server.documents();
+    let told: Vec<_> = documents.values().filter_map(|one| field(one, "event.action")?.as_str()).collect();
+    for action in ["sensor-started", "sensor-stopped"] {
+        ensure!(told.iter().filter(|one| **one == action).count() == 1, "{action}: {told:?}");
+    }
     Ok(())
 }
 
@@ -109,7 +117,7 @@ fn dead_server(lab: &Lab) -> Result<()> {
 fn killed(lab: &Lab) -> Result<()> {
     let server = Server::start()?;
     server.reply([Reply::CreateAndHang]);
-    let sensor = start(lab, &server)?;
+    let sensor = start(lab, &server, ALERTS_ALONE)?;
     let mut shells = vec![shell(lab)?];
     until("the first alert at the server", || Ok((ours(lab, &server).len() == 1).then_some(())))?;
     for _ in 0..4 {
@@ -117,7 +125,7 @@ fn killed(lab: &Lab) -> Result<()> {
     }
     until_spooled(lab, "elasticsearch", shells.len())?;
     sensor.stop(Signal::KILL)?;
-    let again = start(lab, &server)?;
+    let again = start(lab, &server, ALERTS_ALONE)?;
     all_there(lab, &server, &shells)?;
     until_spooled(lab, "elasticsearch", 0)?;
     ensure!(server.conflicts() > 0, "what the server had was not sent again");

@@ -3,6 +3,7 @@
 use crate::actor::step::{How, Outcome, connect_by, exec};
 use crate::consistency::contradictions;
 use crate::lab::Lab;
+use crate::misses::Misses;
 use crate::sensor::Sensor;
 use crate::wait::{PATIENCE, until};
 use anyhow::{Result, bail};
@@ -133,7 +134,11 @@ impl Lab {
             writeln!(problems, "unexpected: {alert:.6000}")?;
         }
         if !problems.is_empty() {
-            bail!("{problems}sensor log:\n{}lab output:\n{:.2000}", sensor.log_tail(), self.output());
+            // What the kernel left out explains much, and is no reason to tell nothing where it cannot be had.
+            let misses =
+                Misses::of(sensor.pid()).map_or_else(|error| error.to_string(), |misses| format!("{misses:?}"));
+            let log = sensor.log_tail();
+            bail!("{problems}{misses}\nsensor log:\n{log}lab output:\n{:.2000}", self.output());
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::preemption::Kernel;
 use super::ring::Ring;
 use super::settings::SettingsMap;
 use aya::maps::{Array, HashMap, MapError};
-use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, Endianness};
+use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
 use sensor_common::layout::Field;
 use sensor_common::record::Arm;
 use sensor_common::settings::{Names, PENDING_CAPACITY, Slot};
@@ -114,6 +114,9 @@ pub fn prepare(options: &Options) -> Result<Prepared, LoadError> {
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
+        // What the verifier objects to, and not every instruction on the way there, for which it takes seconds on some kernels
+        // whenever a candidate is refused.
+        .verifier_log_level(VerifierLogLevel::STATS)
         .override_global("LAYOUT", bytemuck::bytes_of(&resolved.layout), true)
         .override_global("NAMES", bytemuck::bytes_of(&options.names), true)
         .override_global("ARGUMENT_OFFSET", &ARGUMENT_OFFSET, true)

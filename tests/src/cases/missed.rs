@@ -48,9 +48,14 @@ fn none(lab: &Lab) -> Result<()> {
     let told =
         ["connect", "accept", "graft", "exec"].map(|hook| (hook, counters.get(hook, "missed_recursion").unwrap_or(0)));
     let missed = misses.runs.unwrap_or(0);
+    let connect = told.iter().find(|(hook, _)| *hook == "connect").map_or(0, |(_, missed)| *missed);
     let sum: u64 = told.iter().map(|(_, missed)| missed).sum();
     ensure!(sum >= missed, "{missed} runs were left out, the sensor tells {told:?}");
-    ensure!(missed == 0 || sensor.said("the kernel can preempt")?, "runs were left out: {told:?}");
+    // The tracepoint of connections is hit in interrupts too, which can come in the middle of its program: what is left out then is
+    // another change of a connection's state than the one that counts, which the kernel does not tell apart.
+    let interrupted = sensor.hooks().connect == "tracepoint" && missed == connect;
+    let announced = interrupted || sensor.said("the kernel can preempt")?;
+    ensure!(missed == 0 || announced, "runs were left out: {told:?}");
     match misses {
         Misses { runs: None, .. } => skip("this kernel does not tell of runs that it has left out"),
         Misses { hits: None, .. } if probes => skip("this kernel does not tell of hits that it has missed"),

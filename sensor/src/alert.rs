@@ -12,6 +12,7 @@ use crate::detect::rule::{Attack, Rule, Severity, Threat};
 use crate::event::WallTime;
 use crate::event::ecs::ECS_VERSION;
 use crate::event::facts::{Facts, Field};
+use crate::health::losses::Losses;
 use section::{Section, section};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -32,6 +33,8 @@ pub struct Finding<'a> {
     pub elapsed_ms: u64,
     /// The arguments of which an unsearched part had to be taken as what the rule asks for.
     pub assumed: &'a [Field],
+    /// What was lost since the alert before, if anything was: there may have been more to see.
+    pub lost: Option<&'a Losses>,
 }
 
 impl Finding<'_> {
@@ -51,7 +54,7 @@ impl Finding<'_> {
 /// The alert for a finding. `created` is when the sensor made it.
 #[must_use]
 pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
-    let Finding { rule, connection: known, exec, elapsed_ms, assumed, .. } = *finding;
+    let Finding { rule, connection: known, exec, elapsed_ms, assumed, lost, .. } = *finding;
     let connection = known.unwrap_or(&Value::Null);
     let created = created.to_string();
     let network = ["source", "destination", "network"].map(|name| (name, section(connection, name)));
@@ -91,6 +94,9 @@ pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
         let assumed: Value = assumed.collect();
         if assumed != json!([]) {
             own.insert("assumed".to_owned(), assumed);
+        }
+        if let Some(lost) = lost {
+            own.insert("lost".to_owned(), lost.to_json());
         }
         // How it was seen, and what may be missing because of that.
         for (document, name) in [(exec, "hooks"), (exec, "degraded"), (connection, "found_at_start")] {

@@ -3,22 +3,27 @@
 //! A connection may arrive in two ways, in its own record and carried by an execution's, in either order. The first one makes its
 //! document; the correlator knows the other by its identity.
 
+mod account;
+mod extras;
+
+pub use extras::from_proc;
+
 use crate::alert::{self, Finding};
 use crate::detect::correlator::{Correlator, Match, Outcome};
 use crate::detect::moment::{Key, Moment};
 use crate::detect::rule::{Parameters, Rule, SOCAT};
+use crate::enrich::clock;
 use crate::enrich::onlooker::Onlooker;
-use crate::enrich::parents::{Parents, Program};
+use crate::enrich::parents::Parents;
 use crate::enrich::proc::Proc;
 use crate::enrich::user::Users;
-use crate::enrich::{clock, container, process};
 use crate::event::decode::{self, DecodeError};
-use crate::event::ecs::{self, Extras, Origin, ParentProgram, ParentSource};
+use crate::event::ecs::{self, Extras, Origin};
 use crate::event::facts::{Facts, Field};
-use crate::event::{Args, BootTime, Connection, Exec, Lineage, ProcessKey, Reason, WallOffset, WallTime};
-use crate::health::losses::Losses;
+use crate::event::{BootTime, Connection, Exec, Reason, WallOffset, WallTime};
+use crate::health::losses::Ledger;
 use crate::kernel::counters::Counters;
-use crate::life::{self, Life, Totals};
+use crate::life::Life;
 use crate::output::Outputs;
 use crate::stats::Stats;
 use sensor_common::settings::PENDING_CAPACITY;
@@ -29,9 +34,6 @@ use std::time::Duration;
 
 /// Processes whose connections are remembered: as many as the kernel side remembers.
 const PROCESSES: usize = PENDING_CAPACITY as usize;
-/// Arguments of a parent that are shown where they decide nothing, and their bytes.
-const PARENT_ARGS: usize = 64;
-const PARENT_BYTES: usize = 4096;
 /// How long a changed wall clock is not followed because connections are waiting.
 const CLOCK_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -75,6 +77,8 @@ pub struct Pipeline {
     sequence: u64,
     stats: Stats,
     life: Life,
+    /// Losses that alerts are marked with.
+    marked: Ledger,
     /// The kernel side's numbers, where there is one.
     counters: Option<Arc<Counters>>,
     /// Runs of its programs that the kernel skipped, by hook, as far as is known.
@@ -101,6 +105,7 @@ impl Pipeline {
             // Microseconds since boot: higher than any number of an earlier run, whose events may stand in the same file.
             sequence: now.0.0 / 1_000,
             stats: Stats::default(),
+            marked: Ledger::default(),
             counters: None,
             missed: BTreeMap::new(),
         }
@@ -115,62 +120,6 @@ impl Pipeline {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.stats
-    }
-
-    /// Connections that were forgotten because too many processes had some.
-    #[must_use]
-    pub fn evicted(&self) -> u64 {
-        self.correlator.stats().evicted
-    }
-
-    /// Has the kernel side's losses counted too.
-    pub fn count(&mut self, counters: Arc<Counters>) {
-        self.counters = Some(counters);
-    }
-
-    /// Takes in how many runs of the kernel side's programs were skipped so far, by hook.
-    pub fn set_missed(&mut self, missed: BTreeMap<String, u64>) {
-        self.missed = missed;
-    }
-
-    /// Runs that were skipped, as they were last taken in.
-    #[must_use]
-    pub fn missed(&self) -> &BTreeMap<String, u64> {
-        &self.missed
-    }
-
-    /// Everything that was lost so far.
-    #[must_use]
-    pub fn losses(&self) -> Losses {
-        let mut losses = self.counters.as_ref().map(|counters| counters.snapshot().losses()).unwrap_or_default();
-        self.missed.iter().for_each(|(hook, runs)| losses.add(hook, "skipped_by_kernel", *runs));
-        losses.add("records", "undecodable", self.stats.undecodable);
-        losses.add("correlator", "processes_forgotten", self.evicted());
-        self.outputs.stats().iter().for_each(|(name, stats)| losses.add(name, "documents_dropped", stats.dropped));
-        losses
-    }
-
-    /// Tells what happened to the sensor itself, wherever that is wanted.
-    pub fn tell(&mut self, event: &life::Event) {
-        let totals = Totals {
-            stats: self.stats,
-            hooks: self.counters.as_ref().map(|counters| counters.snapshot().sums()).unwrap_or_default(),
-            lost: self.losses(),
-            outputs: self.outputs.stats(),
-        };
-        let document = self.life.document(event, &self.origin, &totals, clock::now());
-        self.outputs.life(document);
-    }
-
-    /// The sensor sees less from now on, or what it sees again: every document says so.
-    pub fn set_degraded(&mut self, reason: &'static str, degraded: bool) {
-        self.origin.degraded.retain(|one| *one != reason);
-        self.origin.degraded.extend(degraded.then_some(reason));
-    }
-
-    /// What is told of the sensor itself goes to these outputs from now on.
-    pub fn set_life(&mut self, outputs: Vec<&'static str>) {
-        self.outputs.life = outputs;
     }
 
     /// Where the documents go.
@@ -310,6 +259,7 @@ impl Pipeline {
         }
         let exec_document = self.origin.exec(exec, sequence, &extras);
         let connection = found.connection.as_ref().map(|held| self.connection_of(held, exec, &extras));
+        let lost = self.marked.news(self.losses());
         let finding = Finding {
             rule: self.correlator.rule(),
             others: &[],
@@ -317,6 +267,7 @@ impl Pipeline {
             exec: &exec_document,
             elapsed_ms: found.elapsed_ms,
             assumed: &found.assumed,
+            lost: Some(&lost).filter(|lost| !lost.is_empty()),
         };
         let (boot, wall) = clock::now();
         self.outputs.alert(alert::document(&finding, wall));
@@ -340,63 +291,9 @@ impl Pipeline {
         document
     }
 
-    /// What the record does not hold. From /proc, late: the process may be gone by now.
-    fn extras(&mut self, uid: u32, process: ProcessKey, lineage: Option<&Lineage>) -> Extras {
-        let cgroup = process::cgroup(&self.proc, process).ok();
-        Extras {
-            user: self.users.name(uid).map(str::to_owned),
-            container: cgroup.and_then(|cgroup| container::id(&cgroup).map(str::to_owned)),
-            parent: lineage.and_then(|lineage| {
-                let deciding = self.deciding_parent(process, lineage);
-                deciding.or_else(|| self.any_parent(lineage))
-            }),
-        }
-    }
-
-    /// The program of a parent whose arguments decide: those of its execution, or those that it shows now. If nobody knows them
-    /// they count as if they matched.
-    fn deciding_parent(&mut self, process: ProcessKey, lineage: &Lineage) -> Option<ParentProgram> {
-        let parent = lineage.ancestors.first()?;
-        if parent.comm != SOCAT.as_bytes() && parent.exe != SOCAT.as_bytes() {
-            return None;
-        }
-        if let Some(program) = self.parents.program(process, lineage) {
-            let Program { args, recorded, .. } = program.clone();
-            let source = if recorded { ParentSource::Exec } else { ParentSource::Proc };
-            return Some(ParentProgram { args, source });
-        }
-        let unknown = Args { truncated: true, unsearched: true, ..Args::default() };
-        let args = self.onlooker.args(parent.key).map_or(unknown, |args| from_proc(args, true));
-        Some(ParentProgram { args, source: ParentSource::Proc })
-    }
-
-    /// The program of a parent that decides nothing, as it shows itself now; of its arguments the first few.
-    fn any_parent(&mut self, lineage: &Lineage) -> Option<ParentProgram> {
-        let mut args = self.onlooker.args(lineage.ancestors.first()?.key)?;
-        let mut room = PARENT_BYTES;
-        let fits = |arg: &&Vec<u8>| {
-            room = room.saturating_sub(arg.len() + 1);
-            room > 0
-        };
-        let shown = args.args.iter().take(PARENT_ARGS).take_while(fits).count();
-        let count = u32::try_from(args.args.len()).unwrap_or(u32::MAX);
-        args.truncated |= shown < args.args.len();
-        args.args.truncate(shown);
-        let args = Args { count, ..from_proc(args, false) };
-        Some(ParentProgram { args, source: ParentSource::Proc })
-    }
-
     /// What the outputs are for is done.
     #[must_use]
     pub fn into_outputs(self) -> Outputs {
         self.outputs
     }
-}
-
-/// Arguments as /proc shows them; a part that was not read counts as unsearched where arguments decide.
-#[must_use]
-pub fn from_proc(args: process::Args, decides: bool) -> Args {
-    let process::Args { args, truncated } = args;
-    let count = u32::try_from(args.len()).unwrap_or(u32::MAX);
-    Args { copied: args, count, truncated, found_beyond: Vec::new(), unsearched: truncated && decides }
 }

@@ -195,7 +195,8 @@ fn run(folder: &Path, records: &[(u64, Record)], clock: &Clock) {
             Record::Exec(record) => pipeline.exec_record(record),
         }
     }
-    assert_eq!(pipeline.stats().undecodable, 0);
+    let broken = records.iter().filter(|(_, Record::Connection(bytes) | Record::Exec(bytes))| bytes.len() < 8).count();
+    assert_eq!(pipeline.stats().undecodable, broken as u64);
     assert!(pipeline.into_outputs().close().iter().all(|(_, stats)| stats.dropped == 0));
 }
 
@@ -320,6 +321,22 @@ fn a_restarted_sensor_goes_on_in_the_same_file() {
     let live = read(folder.path(), "alerts");
     assert_eq!(live.len(), 5);
     assert_same(&live, &replayed(folder.path(), "events"));
+}
+
+#[test]
+fn an_alert_says_what_was_lost_since_the_one_before() {
+    let folder = TempDir::new().unwrap();
+    let act = |after| [Act::Connect { after, late: 0, port_known: true }, Act::Exec { after: MS, shell: true }];
+    let mut all = records(&vec![(10, act(0).to_vec()); 4]);
+    // In front of the second alert and of the last one; these two are no records at all.
+    for (place, record) in [(2, Record::Exec(vec![0; 3])), (7, Record::Connection(vec![]))] {
+        let at = all[place].0;
+        all.insert(place, (at, record));
+    }
+    run(folder.path(), &all, &Clock { steps: Vec::new() });
+    let lost: Vec<Value> = read(folder.path(), "alerts").iter().map(|alert| alert["sensor"]["lost"].clone()).collect();
+    let one = json!({"total": 1, "causes": [{"place": "records", "cause": "undecodable", "count": 1}]});
+    assert_eq!(lost, [Value::Null, one.clone(), Value::Null, one]);
 }
 
 #[test]

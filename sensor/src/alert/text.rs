@@ -50,6 +50,7 @@ pub fn block(alert: &Value) -> String {
     line("user", member(alert, &["user", "name"]).or_else(|| member(alert, &["user", "id"])));
     line("host", member(alert, &["host", "name"]).or_else(|| member(alert, &["host", "id"])));
     line("container", member(alert, &["container", "id"]));
+    line("lost before", lost(alert));
     line("alert id", member(alert, &["event", "id"]));
     let severity = member(alert, &["sensor", "severity"]).unwrap_or_default();
     let score = member(alert, &["event", "risk_score"]).unwrap_or_default();
@@ -125,6 +126,15 @@ fn joined(args: &Value) -> Option<String> {
         one => one.as_str()?.to_owned(),
     };
     (!joined.is_empty()).then(|| visible(&joined))
+}
+
+/// What was lost before an alert: `exec: ring_full: 3`.
+fn lost(alert: &Value) -> Option<String> {
+    let causes = at(alert, &["sensor", "lost", "causes"])?.as_array()?.iter().map(|cause| {
+        let part = |name: &str| member(cause, &[name]).unwrap_or_default();
+        format!("{}: {}: {}", part("place"), part("cause"), part("count"))
+    });
+    Some(causes.collect::<Vec<_>>().join(", "))
 }
 
 fn at<'v>(document: &'v Value, path: &[&str]) -> Option<&'v Value> {

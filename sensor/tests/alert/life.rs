@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const STARTED: (BootTime, WallTime) = (BootTime(5_000_000_000), WallTime(1_780_000_000_000_000_000));
 const NOW: (BootTime, WallTime) = (BootTime(65_000_000_000), WallTime(1_780_000_060_000_000_000));
 
-fn losses() -> Losses {
+pub(super) fn losses() -> Losses {
     let mut losses = Losses::default();
     losses.add("exec", "ring_full", 2);
     losses.add("elasticsearch", "documents_dropped", 1);

@@ -108,6 +108,7 @@ fn finding<'a>(connection: &'a Value, exec: &'a Value) -> Finding<'a> {
         exec,
         elapsed_ms: 13,
         assumed: &[],
+        lost: None,
     }
 }
 
@@ -341,6 +342,18 @@ fn the_block_for_people() {
 "
     );
     assert_eq!(text::block(&alert), expected);
+}
+
+#[test]
+fn an_alert_is_marked_with_what_was_lost_before_it() {
+    let (connection, exec) = (connection(Direction::Attempted, &extras()), exec(&["bash", "-i"], &extras()));
+    let lost = life::losses();
+    let marked = document(&Finding { lost: Some(&lost), ..finding(&connection, &exec) }, CREATED);
+    assert_eq!(marked["sensor"]["lost"], lost.to_json());
+    let line = "\n  lost before elasticsearch: documents_dropped: 1, exec: ring_full: 2\n";
+    assert!(text::block(&marked).contains(line), "{}", text::block(&marked));
+    let unmarked = alert(&connection, &exec);
+    assert!(unmarked["sensor"].get("lost").is_none() && !text::block(&unmarked).contains("lost"));
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn the_index_template_maps_every_field() {
     let found_at_start = json!({"sensor": {"found_at_start": true}});
     let mut fields = Vec::new();
     for connection in [&connection, &found_at_start] {
-        let finding = Finding { assumed: &[Field::Args], ..finding(connection, &exec) };
+        let finding = Finding { assumed: &[Field::Args], lost: Some(&life::losses()), ..finding(connection, &exec) };
         leaves(&document(&finding, CREATED), "", &mut fields);
     }
     life::documents(&life::events(), &origin()).iter().for_each(|document| leaves(document, "", &mut fields));

@@ -207,6 +207,12 @@ fn overflow(lab: &Lab) -> Result<()> {
     let alerts = u64::try_from(sensor.alerts(ours)?.len())?;
     let counters = sensor.stop_with_losses()?;
     let lost = counters.sum("exec", "lost_");
+    // Some alert says so, and all together say how many.
+    let marked = sensor.alerts(|alert| field(alert, "sensor.lost").is_some())?;
+    let causes = marked.iter().filter_map(|alert| field(alert, "sensor.lost.causes")?.as_array()).flatten();
+    let of_ring = causes.filter(|cause| field(cause, "place") == Some(&json!("exec")));
+    let said: u64 = of_ring.filter_map(|cause| field(cause, "count")?.as_u64()).sum();
+    ensure!(said == lost, "alerts say that {said} executions were lost, the counters {lost}");
     ensure!(lost > 0, "nothing was lost, so the queue is longer than this test thinks: {counters:?}");
     ensure!(alerts > 1 && alerts + lost > u64::from(SHELLS), "{alerts} alerts for {SHELLS} shells: {counters:?}");
     Ok(())

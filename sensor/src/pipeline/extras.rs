@@ -1,0 +1,67 @@
+//! What no record holds: users, containers, and what programs parents run, looked up when an alert is made or an event is written.
+
+use super::Pipeline;
+use crate::detect::rule::SOCAT;
+use crate::enrich::parents::Program;
+use crate::enrich::{container, process};
+use crate::event::ecs::{Extras, ParentProgram, ParentSource};
+use crate::event::{Args, Lineage, ProcessKey};
+
+/// Arguments of a parent that are shown where they decide nothing, and their bytes.
+const PARENT_ARGS: usize = 64;
+const PARENT_BYTES: usize = 4096;
+impl Pipeline {
+    /// What the record does not hold. From /proc, late: the process may be gone by now.
+    pub(super) fn extras(&mut self, uid: u32, process: ProcessKey, lineage: Option<&Lineage>) -> Extras {
+        let cgroup = process::cgroup(&self.proc, process).ok();
+        Extras {
+            user: self.users.name(uid).map(str::to_owned),
+            container: cgroup.and_then(|cgroup| container::id(&cgroup).map(str::to_owned)),
+            parent: lineage.and_then(|lineage| {
+                let deciding = self.deciding_parent(process, lineage);
+                deciding.or_else(|| self.any_parent(lineage))
+            }),
+        }
+    }
+
+    /// The program of a parent whose arguments decide: those of its execution, or those that it shows now. If nobody knows them
+    /// they count as if they matched.
+    pub(super) fn deciding_parent(&mut self, process: ProcessKey, lineage: &Lineage) -> Option<ParentProgram> {
+        let parent = lineage.ancestors.first()?;
+        if parent.comm != SOCAT.as_bytes() && parent.exe != SOCAT.as_bytes() {
+            return None;
+        }
+        if let Some(program) = self.parents.program(process, lineage) {
+            let Program { args, recorded, .. } = program.clone();
+            let source = if recorded { ParentSource::Exec } else { ParentSource::Proc };
+            return Some(ParentProgram { args, source });
+        }
+        let unknown = Args { truncated: true, unsearched: true, ..Args::default() };
+        let args = self.onlooker.args(parent.key).map_or(unknown, |args| from_proc(args, true));
+        Some(ParentProgram { args, source: ParentSource::Proc })
+    }
+
+    /// The program of a parent that decides nothing, as it shows itself now; of its arguments the first few.
+    pub(super) fn any_parent(&mut self, lineage: &Lineage) -> Option<ParentProgram> {
+        let mut args = self.onlooker.args(lineage.ancestors.first()?.key)?;
+        let mut room = PARENT_BYTES;
+        let fits = |arg: &&Vec<u8>| {
+            room = room.saturating_sub(arg.len() + 1);
+            room > 0
+        };
+        let shown = args.args.iter().take(PARENT_ARGS).take_while(fits).count();
+        let count = u32::try_from(args.args.len()).unwrap_or(u32::MAX);
+        args.truncated |= shown < args.args.len();
+        args.args.truncate(shown);
+        let args = Args { count, ..from_proc(args, false) };
+        Some(ParentProgram { args, source: ParentSource::Proc })
+    }
+}
+
+/// Arguments as /proc shows them; a part that was not read counts as unsearched where arguments decide.
+#[must_use]
+pub fn from_proc(args: process::Args, decides: bool) -> Args {
+    let process::Args { args, truncated } = args;
+    let count = u32::try_from(args.len()).unwrap_or(u32::MAX);
+    Args { copied: args, count, truncated, found_beyond: Vec::new(), unsearched: truncated && decides }
+}

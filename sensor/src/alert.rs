@@ -12,7 +12,6 @@ use crate::detect::rule::{Attack, Rule, Severity, Threat};
 use crate::event::WallTime;
 use crate::event::ecs::ECS_VERSION;
 use crate::event::facts::{Facts, Field};
-use crate::health::losses::Losses;
 use section::{Section, section};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -33,8 +32,6 @@ pub struct Finding<'a> {
     pub elapsed_ms: u64,
     /// The arguments of which an unsearched part had to be taken as what the rule asks for.
     pub assumed: &'a [Field],
-    /// What was lost since the alert before, if anything was: there may have been more to see.
-    pub lost: Option<&'a Losses>,
 }
 
 impl Finding<'_> {
@@ -54,7 +51,7 @@ impl Finding<'_> {
 /// The alert for a finding. `created` is when the sensor made it.
 #[must_use]
 pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
-    let Finding { rule, connection: known, exec, elapsed_ms, assumed, lost, .. } = *finding;
+    let Finding { rule, connection: known, exec, elapsed_ms, assumed, .. } = *finding;
     let connection = known.unwrap_or(&Value::Null);
     let created = created.to_string();
     let network = ["source", "destination", "network"].map(|name| (name, section(connection, name)));
@@ -95,9 +92,6 @@ pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
         if assumed != json!([]) {
             own.insert("assumed".to_owned(), assumed);
         }
-        if let Some(lost) = lost {
-            own.insert("lost".to_owned(), lost.to_json());
-        }
         // How it was seen, and what may be missing because of that.
         for (document, name) in [(exec, "hooks"), (exec, "degraded"), (connection, "found_at_start")] {
             if let Some(value) = document.get("sensor").and_then(|sensor| sensor.get(name)) {
@@ -107,6 +101,24 @@ pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
     }
     put("sensor", own);
     Value::Object(alert)
+}
+
+/// Puts a field of the sensor's own into an alert.
+pub fn mark(alert: &mut Value, name: &str, value: Value) {
+    if let Some(own) = alert.get_mut("sensor").and_then(Value::as_object_mut) {
+        own.insert(name.to_owned(), value);
+    }
+}
+
+/// Lets an alert stand for so many of the same process, of which it is the last; they came between these times.
+pub fn repeated(alert: &mut Value, count: u64, first: WallTime, last: WallTime) {
+    let (first, last) = (first.to_string(), last.to_string());
+    if count > 1
+        && let Some(Value::String(message)) = alert.get_mut("message")
+    {
+        let _ = write!(message, "; the last of {count} times since {first}");
+    }
+    mark(alert, "repeats", json!({"count": count, "start": first, "end": last}));
 }
 
 fn event(finding: &Finding<'_>, created: &str) -> Value {

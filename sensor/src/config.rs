@@ -1,9 +1,10 @@
 //! What the sensor is told: built-in defaults, which are the rule as published, and a TOML file over them.
 //!
-//! Every key has one meaning and one form; an unknown key is an error. `[rule]` and `[life]` can change while the sensor runs, the
-//! rest needs a restart.
+//! Every key has one meaning and one form; an unknown key is an error. `[rule]`, `[noise]` and `[life]` can change while the
+//! sensor runs, the rest needs a restart.
 
 mod life;
+mod noise;
 mod parse;
 mod print;
 mod remote;
@@ -11,6 +12,7 @@ mod remote;
 mod tests;
 
 pub use life::{Life, Place};
+pub use noise::Noise;
 pub use remote::{Elasticsearch, Spool, Syslog};
 
 use ipnet::IpNet;
@@ -45,7 +47,9 @@ pub struct Config {
     pub rings: Rings,
     /// Where alerts go.
     pub output: Output,
-    /// What is told of the sensor itself.
+    /// How many alerts of the same thing are told. A reload applies it.
+    pub noise: Noise,
+    /// What is told of the sensor itself. A reload applies it.
     pub life: Life,
     /// Where the sensor's numbers can be asked for.
     pub metrics: Metrics,
@@ -315,7 +319,7 @@ impl Config {
     #[must_use]
     pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
         // Taken apart completely, so that a new key cannot be forgotten.
-        let Self { rule: _, hooks, host, kernel, rings, output, life: _, metrics } = self;
+        let Self { rule: _, hooks, host, kernel, rings, output, noise: _, life: _, metrics } = self;
         let Hooks { connect, accept } = hooks;
         let Host { id, name } = host;
         let Kernel { btf } = kernel;

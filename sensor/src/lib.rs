@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod life;
 pub mod logging;
 pub mod metrics;
+pub mod noise;
 pub mod output;
 pub mod pipeline;
 pub mod privileges;

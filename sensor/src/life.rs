@@ -13,6 +13,7 @@ use crate::output::queue;
 use crate::stats::Stats;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 /// What can happen to a sensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,17 @@ pub enum Event {
     Restored(String),
     /// Something was lost in this time.
     Lost(Losses, Interval),
+    /// So many alerts of a rule about a destination were held back in this time, being more than the limit.
+    Held {
+        /// The rule's id.
+        rule: &'static str,
+        /// The destination; none if the connections were assumed.
+        destination: Option<SocketAddr>,
+        /// How many.
+        count: u64,
+        /// From the first to the last.
+        interval: Interval,
+    },
     /// It was not running in this time: what happened then is late.
     Stalled(Interval),
     /// The host was asleep in this time, and nothing happened.
@@ -94,8 +106,15 @@ impl Life {
         let (boot, wall) = now;
         let Kind { action, category, kind, level, outcome, reason, message } = kind(event, origin, totals, *started);
         let interval = match event {
-            Event::Lost(_, interval) | Event::Stalled(interval) | Event::Suspended(interval) => Some(interval),
+            Event::Lost(_, interval)
+            | Event::Held { interval, .. }
+            | Event::Stalled(interval)
+            | Event::Suspended(interval) => Some(interval),
             _ => None,
+        };
+        let (rule, destination, held) = match event {
+            Event::Held { rule, destination, count, .. } => (Some(json!({"id": rule})), *destination, Some(count)),
+            _ => (None, None, None),
         };
         let lost = if let Event::Lost(losses, _) = event { Some(losses.to_json()) } else { None };
         let restart = if let Event::Reloaded(keys) = event { Some(keys).filter(|keys| !keys.is_empty()) } else { None };
@@ -120,10 +139,11 @@ impl Life {
             "hooks": origin.hooks,
             "degraded": Some(&origin.degraded).filter(|reasons| !reasons.is_empty()),
             "lost": lost,
+            "held": held,
             "restart_needed": restart,
             "totals": totals.to_json(),
         });
-        json!({
+        known(json!({
             "@timestamp": wall.to_string(),
             "ecs": {"version": ECS_VERSION},
             "log": {"level": level},
@@ -131,8 +151,10 @@ impl Life {
             "event": known(head),
             "host": origin.host,
             "observer": {"type": "sensor", "version": env!("CARGO_PKG_VERSION")},
+            "rule": rule,
+            "destination": destination.map(|end| json!({"ip": end.ip(), "port": end.port()})),
             "sensor": known(own),
-        })
+        }))
     }
 }
 
@@ -197,6 +219,11 @@ fn kind(event: &Event, origin: &Origin, totals: &Totals, started: WallTime) -> K
         Event::Lost(losses, _) => {
             of_host("sensor-lost-events", "info", "error", format!("the sensor has lost something: {losses}"))
         }
+        Event::Held { rule, destination, count, .. } => {
+            let to = destination.map_or_else(|| "an unknown destination".to_owned(), |one| one.to_string());
+            let message = format!("{count} alerts of {rule} about {to} were held back: more than the limit");
+            of_host("sensor-held-alerts", "info", "warning", message)
+        }
         Event::Stalled(interval) => {
             let seconds = interval.seconds();
             let message = format!("the sensor did not run for {seconds} s: what happened meanwhile is told late");
@@ -221,7 +248,8 @@ impl Interval {
 impl Totals {
     fn to_json(&self) -> Value {
         let Self { stats, hooks, lost, outputs } = self;
-        let Stats { connections, duplicates, executions, alerts, undecodable, .. } = stats;
+        let Stats { connections, duplicates, executions, undecodable, matched, unmatched, .. } = stats;
+        let Stats { alerts, collapsed, repeats, held, .. } = stats;
         let hook = |sums: &Sums| {
             let Sums { hook, seen, settled, lost } = sums;
             json!({"name": hook, "seen": seen, "settled": settled, "lost": lost})
@@ -235,7 +263,12 @@ impl Totals {
             "duplicates": duplicates,
             "executions": executions,
             "undecodable": undecodable,
+            "matched": matched,
+            "unmatched": unmatched,
             "alerts": alerts,
+            "collapsed": collapsed,
+            "repeats": repeats,
+            "held": held,
             "lost": lost.total(),
             "hooks": hooks.iter().map(hook).collect::<Vec<_>>(),
             "outputs": outputs.iter().map(output).collect::<Vec<_>>(),

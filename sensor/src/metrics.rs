@@ -33,6 +33,8 @@ pub struct UserSide {
     pub stats: Stats,
     /// Connections that were forgotten because too many processes had some.
     pub evicted: u64,
+    /// How often counters were found to disagree.
+    pub violations: u64,
     /// The outputs, by name.
     pub outputs: Vec<(&'static str, queue::Stats)>,
     /// Runs of programs that the kernel skipped, by hook.
@@ -104,7 +106,8 @@ impl Collector for Source {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
         let user = self.user_side();
-        let Stats { connections, duplicates, executions, alerts, undecodable, latency, latency_ns, .. } = user.stats;
+        let Stats { connections, duplicates, executions, undecodable, latency, latency_ns, .. } = user.stats;
+        let Stats { unmatched, alerts, collapsed, repeats, held, .. } = user.stats;
 
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         families.gauges("build_info", "The sensor's version", None, [(version, 1)])?;
@@ -138,7 +141,12 @@ impl Collector for Source {
         ];
         let records = records.map(|(kind, value)| ([("kind", kind)], value));
         families.counters("records", "Records read from the buffers", records)?;
-        families.counter("alerts", "Alerts", alerts)?;
+        let executions = [("unmatched", unmatched), ("alerted", alerts), ("collapsed", collapsed), ("held", held)];
+        let executions = executions.map(|(result, value)| ([("result", result)], value));
+        families.counters("executions", "Executions by what the rules made of them", executions)?;
+        families.counter("alerts", "Alerts that were told at once", alerts)?;
+        families.counter("alerts_repeated", "Alerts that were told later and stand for those collapsed", repeats)?;
+        families.counter("law_violations", "Counters that were found to disagree", user.violations)?;
         families.counter("processes_forgotten", "Processes forgotten for lack of room", user.evicted)?;
 
         let documents = user.outputs.iter().flat_map(|(name, stats)| {

@@ -4,11 +4,11 @@
 //! document; the correlator knows the other by its identity.
 
 mod account;
+mod alerts;
 mod extras;
 
 pub use extras::from_proc;
 
-use crate::alert::{self, Finding};
 use crate::detect::correlator::{Correlator, Match, Outcome};
 use crate::detect::moment::{Key, Moment};
 use crate::detect::rule::{Parameters, Rule, SOCAT};
@@ -18,14 +18,16 @@ use crate::enrich::parents::Parents;
 use crate::enrich::proc::Proc;
 use crate::enrich::user::Users;
 use crate::event::decode::{self, DecodeError};
-use crate::event::ecs::{self, Extras, Origin};
-use crate::event::facts::{Facts, Field};
+use crate::event::ecs::{Extras, Origin};
+use crate::event::facts::Facts;
 use crate::event::{BootTime, Connection, Exec, Reason, WallOffset, WallTime};
 use crate::health::losses::Ledger;
 use crate::kernel::counters::Counters;
 use crate::life::Life;
+use crate::noise::{Limits, Noise};
 use crate::output::Outputs;
 use crate::stats::Stats;
+use alerts::Found;
 use sensor_common::settings::PENDING_CAPACITY;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -54,13 +56,6 @@ struct Held {
     recorded: Option<Value>,
 }
 
-/// What an alert is made of beside the execution.
-struct Found {
-    connection: Option<Arc<Held>>,
-    elapsed_ms: u64,
-    assumed: Vec<Field>,
-}
-
 /// The user side.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -79,6 +74,7 @@ pub struct Pipeline {
     life: Life,
     /// Losses that alerts are marked with.
     marked: Ledger,
+    noise: Noise,
     /// The kernel side's numbers, where there is one.
     counters: Option<Arc<Counters>>,
     /// Runs of its programs that the kernel skipped, by hook, as far as is known.
@@ -106,6 +102,7 @@ impl Pipeline {
             sequence: now.0.0 / 1_000,
             stats: Stats::default(),
             marked: Ledger::default(),
+            noise: Noise::new(Limits::default()),
             counters: None,
             missed: BTreeMap::new(),
         }
@@ -229,7 +226,10 @@ impl Pipeline {
                 let found = Found { connection: None, elapsed_ms: 0, assumed: Vec::new() };
                 self.alert(&found, event, sequence, extras);
             }
-            outcome => tracing::trace!(?outcome, "execution"),
+            outcome => {
+                self.stats.unmatched += 1;
+                tracing::trace!(?outcome, "execution");
+            }
         }
     }
 
@@ -246,49 +246,6 @@ impl Pipeline {
                 None
             }
         }
-    }
-
-    fn alert(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: Extras) {
-        let mut extras = match self.outputs.events {
-            Some(_) => extras,
-            None => Extras { parent: extras.parent, ..self.extras(exec.uid, exec.process, None) },
-        };
-        // A recorded execution stays as it was recorded, so that a replay gives the same alert.
-        if extras.parent.is_none() && self.outputs.events.is_none() {
-            extras.parent = self.any_parent(&exec.lineage);
-        }
-        let exec_document = self.origin.exec(exec, sequence, &extras);
-        let connection = found.connection.as_ref().map(|held| self.connection_of(held, exec, &extras));
-        let lost = self.marked.news(self.losses());
-        let finding = Finding {
-            rule: self.correlator.rule(),
-            others: &[],
-            connection: connection.as_ref(),
-            exec: &exec_document,
-            elapsed_ms: found.elapsed_ms,
-            assumed: &found.assumed,
-            lost: Some(&lost).filter(|lost| !lost.is_empty()),
-        };
-        let (boot, wall) = clock::now();
-        self.outputs.alert(alert::document(&finding, wall));
-        self.stats.alerted(Duration::from_nanos(boot.0.saturating_sub(exec.at.0)));
-    }
-
-    /// The document of a connection that an execution has matched.
-    fn connection_of(&mut self, held: &Held, exec: &Exec, extras: &Extras) -> Value {
-        let mut document = match &held.recorded {
-            Some(document) => document.clone(),
-            None => {
-                let origin = Origin { offset: held.offset, ..self.origin.clone() };
-                let user = self.users.name(held.event.uid).map(str::to_owned);
-                let extras = Extras { user, container: extras.container.clone(), parent: None };
-                origin.connection(&held.event, held.sequence, &extras)
-            }
-        };
-        if let Some(carried) = &exec.connection {
-            ecs::complete_port(&mut document, carried.local.port());
-        }
-        document
     }
 
     /// What the outputs are for is done.

@@ -11,8 +11,18 @@ pub struct Stats {
     pub duplicates: u64,
     /// Executions.
     pub executions: u64,
-    /// Alerts.
+    /// Executions that a rule has taken: each is an alert that was told at once, or collapsed or held back.
+    pub matched: u64,
+    /// Executions that no rule has taken.
+    pub unmatched: u64,
+    /// Alerts that were told at once.
     pub alerts: u64,
+    /// Matches that were put together with others of the same process.
+    pub collapsed: u64,
+    /// Alerts that were told later and stand for those that were collapsed.
+    pub repeats: u64,
+    /// Matches beyond the limit of their destination, which were only counted.
+    pub held: u64,
     /// Records that could not be decoded.
     pub undecodable: u64,
     /// Longest time from an execution to its alert being handed to the outputs, in nanoseconds.

@@ -183,6 +183,7 @@ impl Sensor {
         ensure!(code == Some(0), "the sensor ended with {code:?}, log:\n{}", self.log_tail());
         let counters = counters.with_context(|| format!("no counters at the end, log:\n{}", self.log_tail()))?;
         counters.balance()?;
+        ensure!(!self.said(" disagree: ")?, "its counters disagree, log:\n{}", self.log_tail());
         refusals::none_of(self.pid)?;
         self.alerts(|_| false).context("the output holds something else than alerts")?;
         Ok(counters)

@@ -67,6 +67,7 @@ mod tests {
             # [output.elasticsearch] is not there: alerts go to no server\n\n\
             # [output.syslog] is not there: alerts go to no syslog server\n\n\
             [output.spool]\ndirectory = \"/var/lib/sensor/spool\"\nbytes = 67108864\n\n\
+            [noise]\ncollapse = \"60s\"\nper_minute = 3000\n\n\
             [life]\noutputs = [\"file\", \"journal\", \"elasticsearch\", \"syslog\"]\nheartbeat = \"300s\"\n\n\
             [metrics]\n# listen is not set: nobody can ask\n";
         assert!(out.starts_with("# From ") && out.ends_with(expected), "{out}");

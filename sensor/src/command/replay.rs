@@ -109,7 +109,6 @@ impl Writer<'_> {
             exec: &exec,
             elapsed_ms: Moment::of(&connection_facts).millis_until(&Moment::of(&exec_facts)),
             assumed: &rule_of_first.assumed(self.parameters, &exec_facts),
-            lost: None,
         };
         let alert = alert::document(&finding, self.created);
         let text = match self.format {

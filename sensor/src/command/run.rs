@@ -192,7 +192,7 @@ impl Running {
                 self.systemd.status(&status);
             }
             if let Some(metrics) = &self.metrics {
-                metrics.publish(&self.pipeline);
+                metrics.publish(&self.pipeline, self.watch.violations());
             }
             self.systemd.polled();
         }
@@ -252,7 +252,8 @@ impl Running {
         self.pipeline.set_parameters(parameters(&new));
         self.watch.set_heartbeat(new.life.heartbeat);
         self.pipeline.set_life(outputs::life(&new.life));
-        (self.config.rule, self.config.life) = (new.rule, new.life);
+        self.pipeline.set_noise(new.noise.limits());
+        (self.config.rule, self.config.life, self.config.noise) = (new.rule, new.life, new.noise);
         tracing::info!("configuration read again");
         self.pipeline.tell(&Event::Reloaded(restart.into_iter().map(str::to_owned).collect()));
         Ok(())
@@ -272,6 +273,7 @@ impl Running {
         self.watch.look(&mut self.loaded, &mut self.pipeline);
         self.loaded.detach();
         while self.drain(BATCH) {}
+        self.pipeline.finish_noise();
         self.watch.end(&mut self.pipeline);
         self.pipeline.tell(&Event::Stopped(reason));
         let counters = self.loaded.counters.snapshot();

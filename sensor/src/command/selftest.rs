@@ -12,7 +12,7 @@ use super::configuration;
 use super::exit::Exit;
 use super::run::parameters;
 use crate::alert::text;
-use crate::config::{Config, Life, Metrics, Output};
+use crate::config::{Config, Life, Metrics, Noise, Output};
 use crate::enrich::clock;
 use clap::Args;
 use sensor::{Failure, Sensor};
@@ -88,7 +88,7 @@ fn perform(config: &Config, report: &mut Report) -> Result<(), Failure> {
 /// The configuration of the sensor under test: what decides about alerts, and nobody but this process to tell.
 fn under_test(config: &Config) -> Config {
     // Taken apart completely, so that a new section cannot be forgotten.
-    let Config { rule, hooks, host, kernel, rings, output: _, life: _, metrics: _ } = config.clone();
+    let Config { rule, hooks, host, kernel, rings, output: _, noise: _, life: _, metrics: _ } = config.clone();
     Config {
         rule,
         hooks,
@@ -96,6 +96,7 @@ fn under_test(config: &Config) -> Config {
         kernel,
         rings,
         output: Output::default(),
+        noise: Noise::default(),
         life: Life::default(),
         metrics: Metrics::default(),
     }

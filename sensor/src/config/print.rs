@@ -1,14 +1,17 @@
 //! From the configuration to TOML.
 
-use super::{Config, Elasticsearch, Hook, Hooks, Host, Kernel, Life, Metrics, Output, Rings, Rule, Spool, Syslog};
+use super::{
+    Config, Elasticsearch, Hook, Hooks, Host, Kernel, Life, Metrics, Noise, Output, Rings, Rule, Spool, Syslog,
+};
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The whole configuration. A key that has no value is shown as a comment that says what holds instead.
 pub(super) fn config(config: &Config) -> String {
     // Taken apart completely, so that a new key cannot be forgotten.
-    let Config { rule, hooks, host, kernel, rings, output, life, metrics } = config;
+    let Config { rule, hooks, host, kernel, rings, output, noise, life, metrics } = config;
     let Rule { span, excluded } = rule;
     let Hooks { connect, accept } = hooks;
     let Host { id, name } = host;
@@ -16,6 +19,7 @@ pub(super) fn config(config: &Config) -> String {
     let Rings { connections, executions } = rings;
     let Output { stdout, file, journal, elasticsearch, syslog, spool } = output;
     let Spool { directory, bytes } = spool;
+    let Noise { collapse, per_minute } = noise;
     let Life { outputs, heartbeat } = life;
     let Metrics { listen } = metrics;
     let networks: Vec<String> = excluded.iter().map(|network| quoted(&network.to_string())).collect();
@@ -71,6 +75,9 @@ pub(super) fn config(config: &Config) -> String {
         "output.spool",
         &[("directory", Ok(quoted(&directory.to_string_lossy()))), ("bytes", Ok(bytes.to_string()))],
     );
+    let collapse = collapse.map_or_else(|| "off".to_owned(), duration);
+    let per_minute = per_minute.map_or(0, NonZeroU32::get);
+    section(&mut text, "noise", &[("collapse", Ok(quoted(&collapse))), ("per_minute", Ok(per_minute.to_string()))]);
     let outputs: Vec<String> = outputs.iter().map(|place| quoted(place.name())).collect();
     let heartbeat = heartbeat.map_or_else(|| "off".to_owned(), duration);
     section(&mut text, "life", &[("outputs", Ok(list(&outputs))), ("heartbeat", Ok(quoted(&heartbeat)))]);

@@ -16,7 +16,7 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
 
 #[test]
 fn nothing_said_is_the_rule_as_published() {
-    let Config { rule, hooks, host, kernel, rings, output, life, metrics } = read("");
+    let Config { rule, hooks, host, kernel, rings, output, noise, life, metrics } = read("");
     assert_eq!(rule.span, Duration::from_millis(5000));
     assert_eq!(rule.excluded, nets(&["127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128"]));
     assert_eq!(hooks, Hooks { connect: Hook::Auto, accept: Some(Hook::Auto) });
@@ -25,6 +25,8 @@ fn nothing_said_is_the_rule_as_published() {
     let Output { stdout, file, journal, elasticsearch, syslog, spool } = output;
     assert_eq!((stdout, file, journal, elasticsearch, syslog), (true, None, false, None, None));
     assert_eq!(spool, Spool { directory: "/var/lib/sensor/spool".into(), bytes: 67_108_864 });
+    let per_minute = std::num::NonZeroU32::new(3000);
+    assert_eq!(noise, Noise { collapse: Some(Duration::from_secs(60)), per_minute });
     let told = vec![Place::File, Place::Journal, Place::Elasticsearch, Place::Syslog];
     assert_eq!(life, Life { outputs: told, heartbeat: Some(Duration::from_secs(300)) });
     assert_eq!(metrics, Metrics { listen: None });
@@ -89,6 +91,9 @@ fn every_key_is_read() {
         [output.spool]
         directory = "/spool"
         bytes = 1_048_576
+        [noise]
+        collapse = "off"
+        per_minute = 0
         [life]
         outputs = ["stdout", "syslog"]
         heartbeat = "off"
@@ -121,6 +126,7 @@ fn every_key_is_read() {
         spool: Spool { directory: "/spool".into(), bytes: 1 << 20 },
     };
     assert_eq!(config.output, expected);
+    assert_eq!(config.noise, Noise { collapse: None, per_minute: None });
     assert_eq!(config.life, Life { outputs: vec![Place::Stdout, Place::Syslog], heartbeat: None });
     assert_eq!(config.metrics.listen, Some(Listen::Tcp("[::1]:9464".parse().unwrap())));
     let socket = read("metrics.listen = '/run/sensor/metrics'").metrics.listen;
@@ -202,6 +208,8 @@ fn an_error_says_where_what_and_what_is_allowed() {
             "others could reach \"0.0.0.0:1\"; allowed is a loopback",
         ),
         ("metrics.listen = 'localhost:1'", 1, 18, "metrics.listen", "\"localhost:1\" is none; allowed is"),
+        ("noise.collapse = '999ms'", 1, 18, "noise.collapse", "\"999ms\" is out of range; allowed is \"off\", or"),
+        ("noise.per_minute = -1", 1, 20, "noise.per_minute", "integer `-1`, expected a number of alerts up to"),
         ("life.outputs = ['file', 'file']", 1, 16, "life.outputs", "\"file\" is there twice"),
         ("life.outputs = ['mail']", 1, 17, "life.outputs", "unknown variant `mail`, expected one of `stdout`, `file`"),
         ("life.heartbeat = '9s'", 1, 18, "life.heartbeat", "\"9s\" is out of range; allowed is \"off\", or"),
@@ -301,8 +309,9 @@ fn the_kernel_side_gets_every_network_in_one_form() {
 }
 
 #[test]
-fn a_reload_applies_the_rule_and_what_is_told_of_the_sensor() {
+fn a_reload_applies_the_rule_and_what_is_told() {
     let old = Config::default();
+    assert!(old.restart_needed(&read("noise = { collapse = 'off', per_minute = 5 }")).is_empty());
     assert!(old.restart_needed(&read("life = { outputs = ['stdout'], heartbeat = '1h' }")).is_empty());
     assert!(old.restart_needed(&read("rule = { span = '1s', excluded = [] }")).is_empty());
     for (text, key) in [
@@ -361,26 +370,33 @@ fn any_config() -> impl Strategy<Value = Config> {
     let output = (any::<bool>(), label(), any::<bool>(), any::<Option<u16>>(), remote);
     let heartbeat = proptest::option::of((10..=86_400_u64).prop_map(Duration::from_secs));
     let life = (proptest::sample::subsequence(Place::ALL.to_vec(), 0..=5), heartbeat);
-    let all = (rule, rest, output, life);
-    all.prop_map(|((millis, excluded), (connect, accept, id, name, btf, connections, executions), output, life)| {
-        Config {
-            rule: Rule { span: Duration::from_millis(millis), excluded },
-            hooks: Hooks { connect, accept },
-            host: Host { id, name },
-            kernel: Kernel { btf: btf.map(|name| Path::new("/").join(name)) },
-            rings: Rings { connections: 1 << connections, executions: 1 << executions },
-            output: Output {
-                stdout: output.0,
-                file: output.1.map(|name| Path::new("/").join(name)),
-                journal: output.2,
-                elasticsearch: output.4.0,
-                syslog: output.4.2,
-                spool: Spool { directory: "/s".into(), bytes: output.4.1 },
-            },
-            life: Life { outputs: life.0, heartbeat: life.1 },
-            metrics: Metrics { listen: output.3.map(|port| Listen::Tcp((std::net::Ipv4Addr::LOCALHOST, port).into())) },
-        }
-    })
+    let collapse = proptest::option::of((1..=3600_u64).prop_map(Duration::from_secs));
+    let noise = (collapse, any::<u32>().prop_map(std::num::NonZeroU32::new));
+    let all = (rule, rest, output, (life, noise));
+    all.prop_map(
+        |((millis, excluded), (connect, accept, id, name, btf, connections, executions), output, (life, noise))| {
+            Config {
+                rule: Rule { span: Duration::from_millis(millis), excluded },
+                hooks: Hooks { connect, accept },
+                host: Host { id, name },
+                kernel: Kernel { btf: btf.map(|name| Path::new("/").join(name)) },
+                rings: Rings { connections: 1 << connections, executions: 1 << executions },
+                output: Output {
+                    stdout: output.0,
+                    file: output.1.map(|name| Path::new("/").join(name)),
+                    journal: output.2,
+                    elasticsearch: output.4.0,
+                    syslog: output.4.2,
+                    spool: Spool { directory: "/s".into(), bytes: output.4.1 },
+                },
+                noise: Noise { collapse: noise.0, per_minute: noise.1 },
+                life: Life { outputs: life.0, heartbeat: life.1 },
+                metrics: Metrics {
+                    listen: output.3.map(|port| Listen::Tcp((std::net::Ipv4Addr::LOCALHOST, port).into())),
+                },
+            }
+        },
+    )
 }
 
 proptest! {

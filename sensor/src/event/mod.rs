@@ -10,7 +10,7 @@ use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 
 /// A point on the boot clock (`CLOCK_BOOTTIME`), in nanoseconds since boot, time asleep included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootTime(pub u64);
 
 /// A point on the wall clock, in nanoseconds since 1970-01-01 UTC.

@@ -1,21 +1,25 @@
-//! The law of the kernel side's counters: of each hook, what was seen has also been filtered, held back, sent or lost.
+//! The law: what has come in has also become something, and all of it is counted. Of each hook of the kernel side, what was seen has been
+//! filtered, held back, sent or lost; of the executions, each was matched or not; of the matches, each is an alert, or was collapsed or
+//! held back; of each output, no more was delivered, spooled and dropped than was handed over.
 //!
-//! The counters are read one after the other while programs run, so they agree only where nothing happens in between; an event
+//! The kernel side's counters are read one after the other while programs run, so they agree only where nothing happens in between; an event
 //! that a program is just looking at is seen and nothing more, one on each CPU. A difference that is larger, in two readings
 //! that are the same, and still there when it is looked at the next time, is none of these.
 
 use crate::kernel::counters::{Snapshot, Sums};
+use crate::output::queue;
+use crate::stats::Stats;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
 /// Counters that disagree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The hook.
-    pub hook: &'static str,
-    /// Events that it has seen.
+    /// The hook, or what else is counted.
+    pub place: &'static str,
+    /// What has come in.
     pub seen: u64,
-    /// Events of which it is known what became of them.
+    /// That of which it is known what became of it.
     pub settled: u64,
 }
 
@@ -24,14 +28,40 @@ impl Violation {
     #[must_use]
     pub fn of(sums: &Sums) -> Option<Self> {
         let Sums { hook, seen, settled, .. } = *sums;
-        (seen != settled).then_some(Self { hook, seen, settled })
+        (seen != settled).then_some(Self { place: hook, seen, settled })
     }
 }
 
 impl Display for Violation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { hook, seen, settled } = self;
-        write!(f, "the counters of {hook} disagree: {seen} seen, {settled} settled")
+        let Self { place, seen, settled } = self;
+        write!(f, "the counters of {place} disagree: {seen} seen, {settled} settled")
+    }
+}
+
+/// The user side's numbers.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    /// What was made of the records.
+    pub stats: Stats,
+    /// The outputs', by name.
+    pub outputs: Vec<(&'static str, queue::Stats)>,
+}
+
+impl Numbers {
+    /// What is violated.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        let Self { stats, outputs } = self;
+        let Stats { executions, matched, unmatched, alerts, collapsed, held, .. } = *stats;
+        let exact = [("executions", executions, matched + unmatched), ("matches", matched, alerts + collapsed + held)];
+        let exact = exact.into_iter().filter(|(_, seen, settled)| seen != settled);
+        let outputs = outputs.iter().map(|(name, stats)| {
+            let queue::Stats { queued, delivered, spooled, dropped } = *stats;
+            (*name, queued, delivered + spooled + dropped)
+        });
+        let outputs = outputs.filter(|(_, queued, settled)| settled > queued);
+        exact.chain(outputs).map(|(place, seen, settled)| Violation { place, seen, settled }).collect()
     }
 }
 
@@ -66,6 +96,17 @@ impl Law {
         self.judge(&first.sums(), &second.sums())
     }
 
+    /// What is violated by numbers of one thread, between which nothing happens; each violation once.
+    pub fn check_exact(&mut self, numbers: &Numbers) -> Vec<Violation> {
+        let mut violations = numbers.violations();
+        violations.retain(|violation| {
+            let difference = violation.seen.abs_diff(violation.settled);
+            self.told.insert(violation.place, difference) != Some(difference)
+        });
+        self.violations += violations.len() as u64;
+        violations
+    }
+
     fn judge(&mut self, first: &[Sums], second: &[Sums]) -> Vec<Violation> {
         let mut violations = Vec::new();
         for (before, now) in first.iter().zip(second) {
@@ -82,7 +123,7 @@ impl Law {
             let again = self.suspects.insert(hook, difference).is_some();
             if again && self.told.get(hook) != Some(&difference) {
                 self.told.insert(hook, difference);
-                violations.push(Violation { hook, seen, settled });
+                violations.push(Violation { place: hook, seen, settled });
             }
         }
         self.violations += violations.len() as u64;
@@ -119,6 +160,25 @@ mod tests {
         assert_eq!(looks(&[gap, gap, gap, more, more]), [0, 1, 0, 1, 0]);
         // More settled than seen is one too.
         assert_eq!(looks(&[((5, 9), (5, 9)), ((5, 9), (5, 9))]), [0, 1]);
+    }
+
+    #[test]
+    fn the_user_side_s_numbers_add_up_or_are_told_once() {
+        let good =
+            Stats { executions: 9, matched: 6, unmatched: 3, alerts: 3, collapsed: 2, held: 1, ..Stats::default() };
+        let output = queue::Stats { queued: 5, delivered: 3, spooled: 1, dropped: 0 };
+        let numbers = Numbers { stats: good, outputs: vec![("file", output)] };
+        assert_eq!(numbers.violations(), []);
+        let mut law = Law::new(2);
+        for (bad, place) in [
+            (Numbers { stats: Stats { unmatched: 2, ..good }, ..numbers.clone() }, "executions"),
+            (Numbers { stats: Stats { held: 0, ..good }, ..numbers.clone() }, "matches"),
+            (Numbers { outputs: vec![("file", queue::Stats { dropped: 2, ..output })], ..numbers.clone() }, "file"),
+        ] {
+            let told: Vec<_> = law.check_exact(&bad).iter().map(|violation| violation.place).collect();
+            assert_eq!((told, law.check_exact(&bad)), (vec![place], vec![]));
+        }
+        assert_eq!(law.violations(), 3);
     }
 
     #[test]

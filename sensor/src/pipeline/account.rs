@@ -2,6 +2,7 @@
 
 use super::Pipeline;
 use crate::enrich::clock;
+use crate::health::law::Numbers;
 use crate::health::losses::Losses;
 use crate::kernel::counters::Counters;
 use crate::life::{self, Totals};
@@ -40,6 +41,12 @@ impl Pipeline {
         losses.add("correlator", "processes_forgotten", self.evicted());
         self.outputs.stats().iter().for_each(|(name, stats)| losses.add(name, "documents_dropped", stats.dropped));
         losses
+    }
+
+    /// The numbers that must add up.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers {
+        Numbers { stats: self.stats, outputs: self.outputs.stats() }
     }
 
     /// Tells what happened to the sensor itself, wherever that is wanted.

@@ -34,6 +34,8 @@ pub(super) fn events() -> Vec<Event> {
         Event::Degraded(text()),
         Event::Restored(text()),
         Event::Lost(losses(), interval),
+        Event::Held { rule: "r", destination: Some(([203, 0, 113, 7], 4444).into()), count: 5, interval },
+        Event::Held { rule: "r", destination: None, count: 5, interval },
         Event::Stalled(interval),
         Event::Suspended(interval),
         Event::Heartbeat,
@@ -43,7 +45,15 @@ pub(super) fn events() -> Vec<Event> {
 /// The documents of these events, in one run.
 pub(super) fn documents(events: &[Event], origin: &Origin) -> Vec<Value> {
     let totals = Totals {
-        stats: Stats { connections: 7, executions: 5, alerts: 3, ..Stats::default() },
+        stats: Stats {
+            connections: 7,
+            executions: 5,
+            matched: 4,
+            unmatched: 1,
+            alerts: 3,
+            collapsed: 1,
+            ..Stats::default()
+        },
         hooks: vec![Sums { hook: "exec", seen: 9, settled: 9, lost: 2 }],
         lost: losses(),
         outputs: vec![("file", queue::Stats { queued: 3, delivered: 3, ..queue::Stats::default() })],
@@ -109,7 +119,12 @@ fn a_heartbeat_has_the_numbers_since_the_start() {
                 "duplicates": 0,
                 "executions": 5,
                 "undecodable": 0,
+                "matched": 4,
+                "unmatched": 1,
                 "alerts": 3,
+                "collapsed": 1,
+                "repeats": 0,
+                "held": 0,
                 "lost": 3,
                 "hooks": [{"name": "exec", "seen": 9, "settled": 9, "lost": 2}],
                 "outputs": [{"name": "file", "queued": 3, "delivered": 3, "spooled": 0, "dropped": 0}],
@@ -134,6 +149,8 @@ fn each_says_what_it_is_about() {
         "sensor-degraded",
         "sensor-restored",
         "sensor-lost-events",
+        "sensor-held-alerts",
+        "sensor-held-alerts",
         "sensor-stalled",
         "sensor-suspended",
         "sensor-heartbeat",
@@ -150,10 +167,14 @@ fn each_says_what_it_is_about() {
         of(8, "/message"),
         "the sensor has lost something: elasticsearch: documents_dropped: 1, exec: ring_full: 2"
     );
-    for place in 8..11 {
+    assert_eq!((of(9, "/rule/id"), of(9, "/sensor/held")), (json!("r"), json!(5)));
+    assert_eq!(of(9, "/destination"), json!({"ip": "203.0.113.7", "port": 4444}));
+    assert_eq!(of(9, "/message"), "5 alerts of r about 203.0.113.7:4444 were held back: more than the limit");
+    assert_eq!(of(10, "/destination"), Value::Null);
+    for place in 8..13 {
         assert_eq!(of(place, "/event/start"), "2026-05-28T20:26:40.000000000Z");
         assert_eq!(of(place, "/event/end"), "2026-05-28T20:27:40.000000000Z");
     }
     let expected = "2026-05-28T20:27:40.000000000Z info: the host was asleep for 60 s\n";
-    assert_eq!(line(&all[10]), expected);
+    assert_eq!(line(&all[12]), expected);
 }

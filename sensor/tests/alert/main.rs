@@ -6,7 +6,7 @@
 mod life;
 mod template;
 
-use sensor::alert::{Finding, document, text};
+use sensor::alert::{Finding, document, mark, repeated, text};
 use sensor::detect::rule::REVERSE_SHELL_VIA_CHILD;
 use sensor::event::ecs::{ECS_VERSION, Extras, Origin, ParentProgram, ParentSource};
 use sensor::event::facts::Field;
@@ -108,7 +108,6 @@ fn finding<'a>(connection: &'a Value, exec: &'a Value) -> Finding<'a> {
         exec,
         elapsed_ms: 13,
         assumed: &[],
-        lost: None,
     }
 }
 
@@ -348,12 +347,28 @@ fn the_block_for_people() {
 fn an_alert_is_marked_with_what_was_lost_before_it() {
     let (connection, exec) = (connection(Direction::Attempted, &extras()), exec(&["bash", "-i"], &extras()));
     let lost = life::losses();
-    let marked = document(&Finding { lost: Some(&lost), ..finding(&connection, &exec) }, CREATED);
+    let mut marked = alert(&connection, &exec);
+    mark(&mut marked, "lost", lost.to_json());
     assert_eq!(marked["sensor"]["lost"], lost.to_json());
     let line = "\n  lost before elasticsearch: documents_dropped: 1, exec: ring_full: 2\n";
     assert!(text::block(&marked).contains(line), "{}", text::block(&marked));
     let unmarked = alert(&connection, &exec);
     assert!(unmarked["sensor"].get("lost").is_none() && !text::block(&unmarked).contains("lost"));
+}
+
+#[test]
+fn an_alert_that_stands_for_several_says_for_how_many() {
+    let (connection, exec) = (connection(Direction::Attempted, &extras()), exec(&["bash", "-i"], &extras()));
+    let [mut one, mut many] = [(); 2].map(|()| alert(&connection, &exec));
+    let message = one["message"].as_str().unwrap().to_owned();
+    repeated(&mut one, 1, CREATED, CREATED);
+    let (start, end) = ("2026-05-28T20:26:40.123456789Z", "2026-05-28T20:26:41.123456789Z");
+    assert_eq!(one["sensor"]["repeats"], json!({"count": 1, "start": start, "end": start}));
+    assert_eq!(one["message"], json!(message));
+    repeated(&mut many, 17, CREATED, WallTime(CREATED.0 + 1_000_000_000));
+    assert_eq!(many["sensor"]["repeats"], json!({"count": 17, "start": start, "end": end}));
+    assert_eq!(many["message"], json!(format!("{message}; the last of 17 times since {start}")));
+    assert_eq!(faults(&many), [""; 0]);
 }
 
 #[test]

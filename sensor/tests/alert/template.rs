@@ -1,7 +1,7 @@
 //! The index template that is shipped knows every field of an alert and of what is told of the sensor itself, with a type that fits.
 
 use super::{CREATED, connection, exec, extras, finding, life, origin, types};
-use sensor::alert::{Finding, document};
+use sensor::alert::{Finding, document, mark, repeated};
 use sensor::event::Direction;
 use sensor::event::facts::Field;
 use serde_json::{Value, json};
@@ -47,11 +47,16 @@ fn the_index_template_maps_every_field() {
     let found_at_start = json!({"sensor": {"found_at_start": true}});
     let mut fields = Vec::new();
     for connection in [&connection, &found_at_start] {
-        let finding = Finding { assumed: &[Field::Args], lost: Some(&life::losses()), ..finding(connection, &exec) };
-        leaves(&document(&finding, CREATED), "", &mut fields);
+        let finding = Finding { assumed: &[Field::Args], ..finding(connection, &exec) };
+        let mut alert = document(&finding, CREATED);
+        mark(&mut alert, "lost", life::losses().to_json());
+        repeated(&mut alert, 2, CREATED, CREATED);
+        leaves(&alert, "", &mut fields);
     }
     life::documents(&life::events(), &origin()).iter().for_each(|document| leaves(document, "", &mut fields));
-    for seldom in ["sensor.found_at_start", "sensor.lost.causes.count", "sensor.restart_needed", "event.reason"] {
+    for seldom in
+        ["sensor.found_at_start", "sensor.lost.causes.count", "sensor.restart_needed", "event.reason", "sensor.held"]
+    {
         assert!(fields.iter().any(|(field, _)| field == seldom), "{seldom}");
     }
     for (field, value) in fields {

@@ -1,10 +1,11 @@
 //! What the stream of alerts says of the sensor itself.
 
-use super::scene::{closed, shell_after};
+use super::scene::{SHELL, closed, shell_after};
 use super::{Case, Tag, tagged};
-use crate::actor::step::{How, Outcome, connect_by};
-use crate::expect::field;
+use crate::actor::step::{How, Outcome, Step, connect_by, exec_then, report};
+use crate::expect::{Expect, RULE, field};
 use crate::lab::Lab;
+use crate::player::Player;
 use crate::sensor::Sensor;
 use crate::tail::Tail;
 use crate::wait::until;
@@ -18,6 +19,8 @@ use std::time::Duration;
 pub(super) const CASES: &[Case] = &[
     tagged("stream: the sensor's life from its start to its end", &[Tag::Own, Tag::Once], life),
     tagged("stream: a sensor that stood still says so", &[Tag::Own, Tag::Once], stood_still),
+    tagged("stream: what a process repeats is told once, with its number", &[Tag::Own, Tag::Once], repeated),
+    tagged("stream: alerts beyond the limit are counted and told", &[Tag::Own, Tag::Once], held),
     tagged("stream: standard output has alerts alone", &[Tag::Own, Tag::Once], alerts_alone),
 ];
 
@@ -99,6 +102,65 @@ fn stood_still(lab: &Lab) -> Result<()> {
     let [from, to] = ["event.start", "event.end"].map(|path| field(stalled, path).map(Value::to_string));
     ensure!(from.is_some() && from < to, "from {from:?} to {to:?}");
     sensor.stop_cleanly().map(drop)
+}
+
+/// Executes a shell again and again in one process, each time after another connection to the same place.
+fn again(lab: &Lab, times: u32) -> Result<(Player, PathBuf, u32)> {
+    let bash = lab.program("bash")?;
+    let mut steps = vec![report("end"), Step::Hold];
+    for _ in 0..times {
+        steps = vec![connect_by(closed(lab), How::Plain, Outcome::Refused), exec_then(&bash, SHELL, steps)];
+    }
+    let mut player = lab.play(&bash, &["bash"], steps)?;
+    let pid = player.reached("end")?.pid;
+    Ok((player, bash, pid))
+}
+
+/// The first at once, the others as one; another process at once too.
+fn repeated(lab: &Lab) -> Result<()> {
+    let sensor = start(lab, "[noise]\ncollapse = \"1h\"\n")?;
+    let (_player, bash, pid) = again(lab, 5)?;
+    let first = Expect::alert(pid, &bash, SHELL).field("sensor.repeats", Value::Null);
+    lab.expect_of(&sensor, std::slice::from_ref(&first))?;
+    let (_other, _, other) = again(lab, 1)?;
+    let other = Expect::alert(other, &bash, SHELL);
+    lab.expect_of(&sensor, &[first, other])?;
+    // At the end nothing is left untold.
+    sensor.stop_cleanly()?;
+    let repeats = sensor.alerts(|alert| field(alert, "sensor.repeats").is_some())?;
+    let [repeats] = &repeats[..] else { anyhow::bail!("{repeats:?}") };
+    ensure!(field(repeats, "sensor.repeats.count") == Some(&json!(4)), "{repeats}");
+    ensure!(field(repeats, "process.pid") == Some(&json!(pid)), "{repeats}");
+    // Nor does it take the end.
+    let sensor = lab.start_sensor_with("short", "[noise]\ncollapse = \"1s\"\n")?;
+    let (_player, bash, pid) = again(lab, 3)?;
+    let first = Expect::alert(pid, &bash, SHELL);
+    let repeats = first.clone().field("sensor.repeats.count", 2);
+    lab.expect_of(&sensor, &[first.field("sensor.repeats", Value::Null), repeats])?;
+    sensor.stop_cleanly().map(drop)
+}
+
+fn held(lab: &Lab) -> Result<()> {
+    let sensor = start(lab, "[noise]\ncollapse = \"off\"\nper_minute = 3\n")?;
+    let (_player, _, pid) = again(lab, 5)?;
+    let shells = |alert: &Value| field(alert, "process.pid") == Some(&json!(pid));
+    until("the alerts within the limit", || Ok((sensor.alerts(shells)?.len() >= 3).then_some(())))?;
+    sensor.stop_cleanly()?;
+    let alerts = sensor.alerts(shells)?;
+    ensure!(alerts.len() == 3, "{} alerts", alerts.len());
+    let held = until_told(lab, "sensor-held-alerts", 1)?;
+    let [held] = &held[..] else { anyhow::bail!("{held:?}") };
+    let destination = closed(lab);
+    for (path, value) in [
+        ("sensor.held", json!(2)),
+        ("rule.id", json!(RULE)),
+        ("destination.ip", json!(destination.ip().to_string())),
+        ("destination.port", json!(destination.port())),
+        ("sensor.totals.held", json!(2)),
+    ] {
+        ensure!(field(held, path) == Some(&value), "{path}: {held}");
+    }
+    Ok(())
 }
 
 /// Whatever else is told, and where.

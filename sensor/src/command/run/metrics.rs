@@ -30,7 +30,7 @@ impl Metrics {
             ("executions", fill(rings.1, config.rings.executions)?),
         ];
         let hooks = loaded.choices.iter().map(|choice| (choice.fact.to_string(), choice.kind()));
-        let board = Arc::new(Mutex::new(user_side(pipeline)));
+        let board = Arc::new(Mutex::new(user_side(pipeline, 0)));
         let counters = Arc::clone(&loaded.counters);
         let source = Source { counters, rings, hooks: hooks.collect(), board: Arc::clone(&board) };
         let server = Server::start(listen, source)?;
@@ -38,13 +38,19 @@ impl Metrics {
         Ok(Self { board, _server: server })
     }
 
-    /// Leaves the user side's numbers for those who ask.
-    pub(super) fn publish(&self, pipeline: &Pipeline) {
-        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = user_side(pipeline);
+    /// Leaves the user side's numbers for those who ask, and how often counters were found to disagree.
+    pub(super) fn publish(&self, pipeline: &Pipeline, violations: u64) {
+        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = user_side(pipeline, violations);
     }
 }
 
-fn user_side(pipeline: &Pipeline) -> UserSide {
-    let (evicted, outputs) = (pipeline.evicted(), pipeline.outputs().stats());
-    UserSide { polled: Instant::now(), stats: pipeline.stats(), evicted, outputs, missed: pipeline.missed().clone() }
+fn user_side(pipeline: &Pipeline, violations: u64) -> UserSide {
+    UserSide {
+        polled: Instant::now(),
+        stats: pipeline.stats(),
+        evicted: pipeline.evicted(),
+        violations,
+        outputs: pipeline.outputs().stats(),
+        missed: pipeline.missed().clone(),
+    }
 }

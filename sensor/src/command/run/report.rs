@@ -1,6 +1,6 @@
 //! The numbers of a run, as the log has them at its end.
 
-use crate::health::law::Violation;
+use crate::health::law::{Numbers, Violation};
 use crate::kernel::counters::Snapshot;
 use crate::output::queue;
 use crate::stats::Stats;
@@ -14,7 +14,8 @@ pub(super) fn log(
     stats: &Stats,
     outputs: &[(&'static str, queue::Stats)],
 ) {
-    for violation in counters.sums().iter().filter_map(Violation::of) {
+    let numbers = Numbers { stats: *stats, outputs: outputs.to_vec() };
+    for violation in counters.sums().iter().filter_map(Violation::of).chain(numbers.violations()) {
         tracing::error!("{violation}");
     }
     let of_output = |(name, stats): &(&str, queue::Stats)| {
@@ -27,7 +28,12 @@ pub(super) fn log(
         "duplicates": stats.duplicates,
         "executions": stats.executions,
         "undecodable": stats.undecodable,
+        "matched": stats.matched,
+        "unmatched": stats.unmatched,
         "alerts": stats.alerts,
+        "collapsed": stats.collapsed,
+        "repeats": stats.repeats,
+        "held": stats.held,
         "slowest_ns": stats.slowest_ns,
         "outputs": Value::from_iter(outputs.iter().map(of_output)),
     });

@@ -92,6 +92,7 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     let users = Users::new(PathBuf::from("/etc/passwd"));
     let mut pipeline = Pipeline::new(&REVERSE_SHELL_VIA_CHILD, parameters(config), origin, users, outputs);
     pipeline.count(Arc::clone(&loaded.counters));
+    pipeline.set_noise(config.noise.limits());
     // The numbers of another namespace's processes would be taken for those of the host's.
     if processes.is_ok() {
         look_around(&mut loaded, &mut pipeline, &parameters(config).excluded)?;

@@ -76,6 +76,11 @@ impl Watch {
         self.logged.told().total()
     }
 
+    /// How often counters were found to disagree.
+    pub(super) fn violations(&self) -> u64 {
+        self.law.violations()
+    }
+
     /// Says that all is well so often from now on.
     pub(super) fn set_heartbeat(&mut self, heartbeat: Option<Duration>) {
         self.heartbeat = heartbeat;
@@ -94,13 +99,15 @@ impl Watch {
         pipeline.set_missed(missed::runs(loaded.ebpf()));
         let first = loaded.counters.snapshot();
         let second = loaded.counters.snapshot();
-        for violation in self.law.check(&first, &second) {
+        let numbers = pipeline.numbers();
+        for violation in self.law.check(&first, &second).into_iter().chain(self.law.check_exact(&numbers)) {
             tracing::error!("degraded: {violation}");
             pipeline.tell(&Event::Degraded(violation.to_string()));
         }
         if let Some(counted) = witness::active_opens() {
             self.hear(counted, loaded.counters.snapshot().get(Counter::ConnectSeen), pipeline);
         }
+        pipeline.tell_noise(clock::now().0);
         self.losses(pipeline, false);
         if self.heartbeat.is_some_and(|interval| self.beat.elapsed() >= interval) {
             self.beat = Instant::now();

@@ -1,0 +1,147 @@
+//! From a match to its alert, and what is told of alerts that are not told at once.
+
+use super::{Held, Pipeline};
+use crate::alert::{self, Finding};
+use crate::enrich::clock;
+use crate::event::ecs::{self, Extras, Origin};
+use crate::event::facts::Field;
+use crate::event::{BootTime, Connection, Direction, Exec};
+use crate::life::{self, Interval};
+use crate::noise::{Decision, Limits, Report, Subject};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an alert is made of beside the execution.
+pub(super) struct Found {
+    pub(super) connection: Option<Arc<Held>>,
+    pub(super) elapsed_ms: u64,
+    pub(super) assumed: Vec<Field>,
+}
+
+impl Pipeline {
+    /// How many alerts of the same thing are told from now on.
+    pub fn set_noise(&mut self, limits: Limits) {
+        self.noise.set_limits(limits);
+    }
+
+    /// An execution has matched: tells it, or counts it to be told later.
+    pub(super) fn alert(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: Extras) {
+        self.stats.matched += 1;
+        let (boot, _) = clock::now();
+        let subject = Subject {
+            process: self.origin.entity_id(exec.process),
+            rule: self.correlator.rule().id,
+            destination: found.connection.as_ref().map(|held| destination(&held.event)),
+        };
+        match self.noise.judge(&subject, boot) {
+            Decision::Tell => {
+                let alert = self.alert_of(found, exec, sequence, extras);
+                self.send(alert);
+                let (boot, _) = clock::now();
+                self.stats.alerted(Duration::from_nanos(boot.0.saturating_sub(exec.at.0)));
+            }
+            Decision::Collapse => {
+                let alert = self.alert_of(found, exec, sequence, extras);
+                self.noise.keep(&subject, alert.to_string());
+                self.stats.collapsed += 1;
+            }
+            Decision::Hold => self.stats.held += 1,
+        }
+        self.tell_noise(boot);
+    }
+
+    /// Hands an alert to the outputs, marked with what was lost since the one before.
+    fn send(&mut self, mut alert: Value) {
+        let lost = self.marked.news(self.losses());
+        if !lost.is_empty() {
+            alert::mark(&mut alert, "lost", lost.to_json());
+        }
+        self.outputs.alert(alert);
+    }
+
+    /// Tells what is to be told by now of alerts that were not told at once.
+    pub fn tell_noise(&mut self, now: BootTime) {
+        for report in self.noise.due(now) {
+            self.report(report);
+        }
+    }
+
+    /// Tells all of it.
+    pub fn finish_noise(&mut self) {
+        for report in self.noise.finish() {
+            self.report(report);
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        let interval = |first, last| {
+            let [from, to] = [first, last].map(|at| self.origin.offset.wall(at));
+            Interval { from, to }
+        };
+        match report {
+            Report::Repeated { alert, count, first, last } => {
+                let interval = interval(first, last);
+                // It was one when it was put there.
+                let Ok(mut alert) = serde_json::from_str(&alert) else { return };
+                alert::repeated(&mut alert, count, interval.from, interval.to);
+                self.stats.repeats += 1;
+                self.send(alert);
+            }
+            Report::Held { rule, destination, count, first, last } => {
+                let interval = interval(first, last);
+                let to = destination.map_or_else(|| "an unknown destination".to_owned(), |one| one.to_string());
+                tracing::warn!("{count} alerts of {rule} about {to} are beyond the limit and held back");
+                self.tell(&life::Event::Held { rule, destination, count, interval });
+            }
+        }
+    }
+
+    fn alert_of(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: Extras) -> Value {
+        let mut extras = match self.outputs.events {
+            Some(_) => extras,
+            None => Extras { parent: extras.parent, ..self.extras(exec.uid, exec.process, None) },
+        };
+        // A recorded execution stays as it was recorded, so that a replay gives the same alert.
+        if extras.parent.is_none() && self.outputs.events.is_none() {
+            extras.parent = self.any_parent(&exec.lineage);
+        }
+        let exec_document = self.origin.exec(exec, sequence, &extras);
+        let connection = found.connection.as_ref().map(|held| self.connection_of(held, exec, &extras));
+        let finding = Finding {
+            rule: self.correlator.rule(),
+            others: &[],
+            connection: connection.as_ref(),
+            exec: &exec_document,
+            elapsed_ms: found.elapsed_ms,
+            assumed: &found.assumed,
+        };
+        alert::document(&finding, clock::now().1)
+    }
+
+    /// The document of a connection that an execution has matched.
+    fn connection_of(&mut self, held: &Held, exec: &Exec, extras: &Extras) -> Value {
+        let mut document = match &held.recorded {
+            Some(document) => document.clone(),
+            None => {
+                let origin = Origin { offset: held.offset, ..self.origin.clone() };
+                let user = self.users.name(held.event.uid).map(str::to_owned);
+                let extras = Extras { user, container: extras.container.clone(), parent: None };
+                origin.connection(&held.event, held.sequence, &extras)
+            }
+        };
+        if let Some(carried) = &exec.connection {
+            ecs::complete_port(&mut document, carried.local.port());
+        }
+        document
+    }
+}
+
+/// `destination`: where the process connected to, or the local end where it accepted.
+fn destination(connection: &Connection) -> SocketAddr {
+    match connection.direction {
+        Direction::Attempted => connection.remote,
+        Direction::Accepted => connection.local,
+    }
+}

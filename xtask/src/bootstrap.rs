@@ -19,7 +19,7 @@ pub(crate) fn fill(
     left_out: &[String],
     mirrors: &Mirrors,
 ) -> Result<()> {
-    setup::for_guests("mmdebstrap", "mmdebstrap")?;
+    setup::for_program("mmdebstrap", "mmdebstrap")?;
     let mut install = Command::new(program("mmdebstrap"));
     install.args(["--mode=root", "--variant=minbase", &format!("--architectures={debian_arch}")]);
     install.arg(format!("--include={}", packages.join(","))).arg("--dpkgopt=force-unsafe-io");

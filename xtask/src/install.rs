@@ -25,9 +25,10 @@ struct File {
     kept: bool,
 }
 
-const PROGRAM: &str = "usr/bin/sensor";
+/// The program, below the root.
+pub(crate) const PROGRAM: &str = "usr/bin/sensor";
 
-const FILES: [File; 4] = [
+const FILES: [File; 7] = [
     File { source: "deploy/sensor.toml", destination: "etc/sensor/sensor.toml", mode: "644", kept: true },
     File {
         source: "deploy/systemd/sensor.service",
@@ -44,6 +45,24 @@ const FILES: [File; 4] = [
     File {
         source: "deploy/systemd/remote-outputs.conf",
         destination: "usr/share/sensor/remote-outputs.conf",
+        mode: "644",
+        kept: false,
+    },
+    File {
+        source: "deploy/elasticsearch/index-template.json",
+        destination: "usr/share/sensor/elasticsearch/index-template.json",
+        mode: "644",
+        kept: false,
+    },
+    File {
+        source: "deploy/prometheus/grafana-dashboard.json",
+        destination: "usr/share/sensor/prometheus/grafana-dashboard.json",
+        mode: "644",
+        kept: false,
+    },
+    File {
+        source: "deploy/prometheus/sensor-rules.yml",
+        destination: "usr/share/sensor/prometheus/sensor-rules.yml",
         mode: "644",
         kept: false,
     },
@@ -83,11 +102,11 @@ pub(crate) fn files(root: &Path, program: &Path, directory: &Path) -> Result<()>
     Ok(())
 }
 
-/// Names and contents of the files beside the program.
-pub(crate) fn contents(root: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
+/// Names and contents of the files beside the program, and whether they are the administrator's.
+pub(crate) fn contents(root: &Path) -> Result<Vec<(&'static str, Vec<u8>, bool)>> {
     let read = |file: &File| {
         let path = root.join(file.source);
-        Ok((file.destination, std::fs::read(&path).with_context(|| path.display().to_string())?))
+        Ok((file.destination, std::fs::read(&path).with_context(|| path.display().to_string())?, file.kept))
     };
     FILES.iter().map(read).collect()
 }

@@ -17,6 +17,7 @@ mod lint;
 mod live;
 mod mirror;
 mod object_file;
+mod package;
 mod run;
 mod setup;
 mod shell;
@@ -69,6 +70,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Run the end-to-end tests in virtual machines with other kernels
     Vm(vm::Options),
+    /// Build packages that hosts install, and the image of a container
+    Package(package::Options),
     /// Measure what things cost
     Bench(bench::Options),
     /// Run the end-to-end tests alone and look for what they leave behind; needs root and built programs
@@ -108,6 +111,7 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Test(options) => return test::test(root, &options),
         Command::Fuzz(options) => return fuzz::fuzz(root, &options),
         Command::Vm(options) => return vm::vm(root, &options),
+        Command::Package(options) => package::package(root, &options)?,
         Command::Bench(options) => return bench::bench(root, &options),
         Command::Install(options) => install::install(root, &options)?,
         Command::Live { filter } => return live::supervise(filter.as_deref()),

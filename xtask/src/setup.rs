@@ -115,8 +115,8 @@ pub(crate) fn for_testing() -> Result<()> {
     if packages.is_empty() { Ok(()) } else { apt::install(&packages) }
 }
 
-/// Installs a program that virtual machines and containers are made with.
-pub(crate) fn for_guests(program: &str, package: &str) -> Result<()> {
+/// Installs a program that machines, containers or packages are made with.
+pub(crate) fn for_program(program: &str, package: &str) -> Result<()> {
     if shell::find(program).is_some() {
         return Ok(());
     }

@@ -22,7 +22,7 @@ const TESTS: &str = "sensor-service";
 
 /// Builds everything and runs the tests as root. Where a container cannot be had this is one test skipped.
 pub(crate) fn run(root: &Path, filter: Option<&str>) -> Result<Tally> {
-    setup::for_guests("systemd-nspawn", "systemd-container")?;
+    setup::for_program("systemd-nspawn", "systemd-container")?;
     // A namespace of mounts, in which the file systems that the container needs go away by themselves.
     let alone = || {
         let mut command = Command::new("unshare");

@@ -32,6 +32,7 @@ use clap::{Args, ValueEnum};
 use guests::{Guests, Outcome};
 use image::Images;
 use kernels::{Kernel, Store};
+pub(crate) use machine::PROCESSORS;
 use machine::{Accelerator, Processor};
 use series::Wanted;
 use std::path::{Path, PathBuf};
@@ -138,7 +139,7 @@ fn parts(extent: Extent) -> Result<Vec<Options>> {
 fn perform(root: &Path, options: &Options) -> Result<Tally> {
     let wanted = |processor: &Processor| options.arch.iter().any(|arch| arch == processor.arch);
     let mut sum = Tally::default();
-    for processor in machine::PROCESSORS.into_iter().filter(wanted) {
+    for processor in PROCESSORS.into_iter().filter(wanted) {
         sum += on(processor, root, options)?;
     }
     Ok(sum)
@@ -146,7 +147,7 @@ fn perform(root: &Path, options: &Options) -> Result<Tally> {
 
 fn on(processor: Processor, root: &Path, options: &Options) -> Result<Tally> {
     let Processor { arch, debian_arch, program, package, usual, .. } = processor;
-    setup::for_guests(program, package)?;
+    setup::for_program(program, package)?;
     setup::for_processor(arch, debian_arch)?;
     let usual = usual.iter().map(|series| series.parse()).collect::<Result<Vec<_>>>()?;
     let wanted = if options.kernel.is_empty() { &usual } else { &options.kernel };

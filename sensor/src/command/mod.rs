@@ -5,6 +5,7 @@ pub mod check;
 pub mod doctor;
 pub mod exit;
 pub mod explain;
+pub mod line;
 pub mod replay;
 pub mod run;
 pub mod selftest;

@@ -145,7 +145,7 @@ impl Guests<'_> {
         }
         if plan.service {
             let mut directories = BTreeSet::new();
-            for (path, content) in install::contents(self.root)? {
+            for (path, content, _) in install::contents(self.root)? {
                 let path = format!("{}/{path}", INSTALLED.trim_start_matches('/'));
                 for (place, _) in path.match_indices('/') {
                     let directory = path.get(..place).unwrap_or_default();

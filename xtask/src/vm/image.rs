@@ -91,7 +91,7 @@ impl Images {
     fn make(&self, recipe: &Recipe) -> Result<()> {
         let [tree, image] = ["tree", "root.ext4.new"].map(|name| self.directory.join(name));
         let mirrors = Mirrors::of_system()?;
-        setup::for_guests("mke2fs", "e2fsprogs")?;
+        setup::for_program("mke2fs", "e2fsprogs")?;
         remove(&tree)?;
         let made = self.fill(recipe, &mirrors, &tree, &image);
         remove(&tree)?;

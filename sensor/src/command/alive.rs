@@ -2,9 +2,10 @@
 
 use super::exit::Exit;
 use crate::enrich::clock;
+use crate::enrich::host::boot_id;
 use crate::heartbeat;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Options of `sensor alive`.
 #[derive(Clone, Debug, Args)]
@@ -17,8 +18,14 @@ pub struct Options {
 /// Gives [`Exit::Ok`] if it does, else says why not and gives [`Exit::Failed`].
 #[must_use]
 pub fn run(options: &Options) -> Exit {
-    let (now, _) = clock::now();
-    match heartbeat::age(&options.heartbeat, now) {
+    let boot_id = match boot_id(Path::new("/")) {
+        Ok(boot_id) => boot_id,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Failed;
+        }
+    };
+    match heartbeat::age(&options.heartbeat, clock::now().0, &boot_id) {
         Ok(age) => {
             tracing::debug!("last sign of life {} ms ago", age.as_millis());
             Exit::Ok

@@ -1,5 +1,6 @@
 //! `sensor run`: attaches to the running kernel and reports alerts until it is told to stop.
 
+mod blind;
 pub(super) mod metrics;
 mod needs;
 mod outputs;
@@ -271,6 +272,9 @@ impl Running {
     fn stop(mut self, reason: Option<String>) -> Exit {
         self.systemd.stopping();
         self.watch.look(&mut self.loaded, &mut self.pipeline);
+        if let Some(heartbeat) = self.heartbeat.take() {
+            heartbeat.end(clock::now().0);
+        }
         self.loaded.detach();
         while self.drain(BATCH) {}
         self.pipeline.finish_noise();

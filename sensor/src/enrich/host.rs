@@ -65,6 +65,15 @@ pub struct Os {
 #[error("cannot read /{BOOT_ID}: {0}; the sensor needs a whole /proc (in a unit: no ProcSubset=pid)")]
 pub struct NoBootId(io::Error);
 
+/// What the kernel calls this boot, by the files below `root` (usually `/`).
+///
+/// # Errors
+/// /proc is absent or reduced.
+pub fn boot_id(root: &Path) -> Result<String, NoBootId> {
+    let text = text(&root.join(BOOT_ID)).map_err(NoBootId)?;
+    value(&text).ok_or_else(|| NoBootId(io::ErrorKind::InvalidData.into()))
+}
+
 impl Host {
     /// Reads what the files below `root` (usually `/`) say, which in a container must be the host's; what is given counts more.
     ///
@@ -75,10 +84,7 @@ impl Host {
     /// /proc is absent or reduced.
     pub fn read(root: &Path, given: Given<'_>) -> Result<Self, NoBootId> {
         let Given { id, name, hostname } = given;
-        let boot_id = match text(&root.join(BOOT_ID)) {
-            Ok(text) => value(&text).ok_or_else(|| NoBootId(io::ErrorKind::InvalidData.into()))?,
-            Err(error) => return Err(NoBootId(error)),
-        };
+        let boot_id = boot_id(root)?;
         let system = uname();
         let nodename = || value(&system.nodename().to_string_lossy());
         let hostname = hostname.and_then(value).or_else(nodename);

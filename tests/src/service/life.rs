@@ -3,6 +3,7 @@
 use super::unit::{CONFIG, FAR, Unit, output, run, until};
 use super::{Check, skip};
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
@@ -19,6 +20,7 @@ pub(super) const TABLE: &[Check] = &[
     ("a connection that is older, in another network, counts", older),
     ("a reload is in force at once", reload),
     ("killed, it is back within two seconds", killed),
+    ("upgraded in place, it says from when to when nobody watched", upgraded),
     ("a reader that stands still is restarted by the watchdog", watchdog),
     ("a wrong configuration is said, and not tried again", misconfigured),
     ("stopped, it ends with status 0", stopped),
@@ -132,6 +134,25 @@ fn killed(unit: &mut Unit) -> Result<String> {
     ensure!(after < limit, "a reverse shell is alerted only {after} ms after");
     unit.expect("NRestarts", "1")?;
     Ok(format!("a reverse shell {after} ms after"))
+}
+
+/// What a package does: the program is replaced while it runs, and the service is restarted.
+fn upgraded(unit: &mut Unit) -> Result<String> {
+    let [program, new] = ["/usr/bin/sensor", "/usr/bin/sensor.new"].map(Path::new);
+    fs::copy(program, new)?;
+    fs::rename(new, program)?;
+    let asked = Timestamp::now();
+    unit.restart()?;
+    let done = Timestamp::now();
+    let journal = unit.journal();
+    let (_, said) = journal.rsplit_once("nobody has watched from ").context("it says nothing")?;
+    let mut times = said.split([' ', ',']).filter_map(|word| word.parse::<Timestamp>().ok());
+    let (from, to) = (times.next().context("no beginning")?, times.next().context("no end")?);
+    // Both are cut to the millisecond, and so is what lies between the clocks.
+    let cut = Duration::from_millis(2);
+    ensure!(asked - cut <= from && from < to && to <= done, "restarted from {asked} to {done}, but: {from} to {to}");
+    unit.alerts()?;
+    Ok(format!("{} ms", to.duration_since(from).as_millis()))
 }
 
 /// The time of the unit is shortened, so that the test need not wait for it.

@@ -1,7 +1,7 @@
 //! From nothing to a sensor that is attached and ready.
 
 use super::metrics::Metrics;
-use super::{Options, needs, outputs, parameters};
+use super::{Options, blind, needs, outputs, parameters};
 use crate::config::{Config, Hook};
 use crate::detect::eql::Networks;
 use crate::detect::rule::{CONNECTING, REVERSE_SHELL_VIA_CHILD, SOCAT, kernel_names};
@@ -69,9 +69,10 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     }
     let outputs = outputs::open(options, config)?;
     let create = |path: &PathBuf| {
-        Heartbeat::create(path).with_context(|| format!("{} cannot be opened for the sign of life", path.display()))
+        let created = Heartbeat::create(path, &host.boot_id);
+        created.with_context(|| format!("{} cannot be opened for the sign of life", path.display()))
     };
-    let mut heartbeat = options.heartbeat.as_ref().map(create).transpose()?;
+    let (mut heartbeat, before) = options.heartbeat.as_ref().map(create).transpose()?.unzip();
 
     raise_memory_limit();
     let mut loaded = load::load(&load_options(config))?;
@@ -80,6 +81,9 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     log_choices(&loaded);
 
     let (boot, wall) = clock::now();
+    if let Some(before) = before.flatten() {
+        blind::log(before, boot, wall);
+    }
     let origin = Origin {
         host_id: host.id.clone(),
         boot_id: host.boot_id.clone(),

@@ -1,14 +1,12 @@
 //! The output to Elasticsearch against a server that is strict and fails in each way that it is told to.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a panic is how a test fails")]
 
-mod common;
-
-use common::tls::{Tls, tls};
 use sensor::output::elasticsearch::{Elasticsearch, Login, Timeouts};
 use sensor::output::queue::{Queue, Stats};
 use sensor::output::remote::{Failure, Remote, Transport, Verdict};
 use sensor::output::secret::SecretFile;
 use sensor::output::spool::{Limits, Spool};
+use sensor_receiver::tls::Tls;
 use sensor_receiver::{Reply, Server};
 use serde_json::{Value, json};
 use std::fs;
@@ -187,12 +185,12 @@ fn only_the_right_certificate_is_trusted() {
         assert_eq!(server.documents().len(), usize::from(result.is_ok()));
         result
     };
-    let good = tls("127.0.0.1");
+    let good = Tls::new("127.0.0.1").unwrap();
     let authority = good.authority.clone();
     assert_eq!(attempt(good, &authority).unwrap(), [Verdict::Delivered]);
-    let other = tls("127.0.0.1");
+    let other = Tls::new("127.0.0.1").unwrap();
     assert!(reason(attempt(other, &authority)).contains("invalid peer certificate"));
-    let named = tls("elastic.example.org");
+    let named = Tls::new("elastic.example.org").unwrap();
     let authority = named.authority.clone();
     assert!(reason(attempt(named, &authority)).contains("not valid for name"));
 }

@@ -1,11 +1,9 @@
 //! The output to syslog against servers that read it strictly.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a panic is how a test fails")]
 
-mod common;
-
-use common::tls::tls;
 use sensor::output::remote::{Failure, Transport, Verdict};
 use sensor::output::syslog::{Place, Syslog};
+use sensor_receiver::tls::Tls;
 use serde_json::{Value, json};
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
@@ -96,8 +94,8 @@ fn frames_go_over_tcp_and_over_a_new_connection_when_the_old_one_is_gone() {
 fn over_tls_only_the_right_certificate_is_trusted() {
     let folder = tempfile::tempdir().unwrap();
     let ca_file = folder.path().join("ca.pem");
-    let (good, other) = (tls("127.0.0.1"), tls("127.0.0.1"));
-    let (named, authority) = (tls("logs.example.org"), good.authority.clone());
+    let (good, other) = (Tls::new("127.0.0.1").unwrap(), Tls::new("127.0.0.1").unwrap());
+    let (named, authority) = (Tls::new("logs.example.org").unwrap(), good.authority.clone());
     let of_name = named.authority.clone();
     for (tls, authority, wrong) in [
         (good, authority.clone(), None),

@@ -79,6 +79,9 @@ enum Suite {
 /// The series that the distribution comes with.
 const DISTRIBUTION: &str = "6.12";
 
+/// The oldest long-lived one that counts the memory of eBPF maps for the service that has made them.
+const LIMITING: &str = "6.1";
+
 /// Runs the suites and prints the sums on the last line.
 pub(crate) fn vm(root: &Path, options: &Options) -> Result<ExitCode> {
     setup::for_building()?;
@@ -91,7 +94,7 @@ pub(crate) fn vm(root: &Path, options: &Options) -> Result<ExitCode> {
 /// How much of it all is a part of all tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// What every change must pass: the usual kernels, and a distribution on one of them.
+    /// What every change must pass: the usual kernels, a distribution on one of them, and the service there and on another.
     Usual,
     /// Every kernel and processor, distributions on several kernels, and guests that go wrong.
     Full,
@@ -127,10 +130,11 @@ fn parts(extent: Extent) -> Result<Vec<Options>> {
         Extent::Usual => vec![
             part(machine::X86_64, usual(), &[Suite::Core, Suite::Cost]),
             part(machine::X86_64, vec![DISTRIBUTION.parse()?], &[Suite::Shells]),
+            part(machine::X86_64, vec![LIMITING.parse()?, DISTRIBUTION.parse()?], &[Suite::Systemd]),
         ],
         Extent::Full => vec![
             part(machine::X86_64, vec![Wanted::All], &[Suite::Core]),
-            part(machine::X86_64, usual(), &[Suite::Cost, Suite::Shells, Suite::Faults]),
+            part(machine::X86_64, usual(), &[Suite::Cost, Suite::Shells, Suite::Systemd, Suite::Faults]),
             part(machine::AARCH64, usual(), &[Suite::Core]),
         ],
     })

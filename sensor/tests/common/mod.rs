@@ -7,7 +7,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 pub(crate) mod program;
-pub(crate) mod tls;
 
 use serde_json::Value;
 use std::collections::BTreeMap;

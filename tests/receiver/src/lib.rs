@@ -6,6 +6,7 @@
 
 mod bulk;
 mod http;
+pub mod tls;
 
 pub use http::Request;
 

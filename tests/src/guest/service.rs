@@ -14,6 +14,8 @@ use std::process::Command;
 
 /// Argument of this program as a service.
 pub(crate) const ARGUMENT: &str = "service";
+/// The first process of the system on the disk.
+const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 /// The tests.
 const TESTS: &str = "/bin/sensor-service";
 /// This program.
@@ -68,7 +70,7 @@ pub(crate) fn start(plan: &Plan) -> Result<()> {
     for unit in ["/etc/systemd/system/tests.service", "/usr/lib/systemd/system/sensor.service"] {
         symlink(unit, wanted.join(Path::new(unit).file_name().context("no name")?))?;
     }
-    Err(Command::new("/sbin/init").env_clear().exec()).context("/sbin/init")
+    Err(Command::new(SYSTEMD).env_clear().exec()).context(SYSTEMD)
 }
 
 /// Everything below a directory, by its name there.

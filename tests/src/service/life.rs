@@ -144,13 +144,17 @@ fn upgraded(unit: &mut Unit) -> Result<String> {
     let asked = Timestamp::now();
     unit.restart()?;
     let done = Timestamp::now();
-    let journal = unit.journal();
-    let (_, said) = journal.rsplit_once("nobody has watched from ").context("it says nothing")?;
-    let mut times = said.split([' ', ',']).filter_map(|word| word.parse::<Timestamp>().ok());
-    let (from, to) = (times.next().context("no beginning")?, times.next().context("no end")?);
     // Both are cut to the millisecond, and so is what lies between the clocks.
     let cut = Duration::from_millis(2);
-    ensure!(asked - cut <= from && from < to && to <= done, "restarted from {asked} to {done}, but: {from} to {to}");
+    let (from, to) = until("the time in the journal", || {
+        let journal = unit.journal();
+        let Some((_, said)) = journal.rsplit_once("nobody has watched from ") else { return Ok(None) };
+        let mut times = said.split([' ', ',']).filter_map(|word| word.parse::<Timestamp>().ok());
+        let times = times.next().zip(times.next()).context("no two times")?;
+        // What an earlier start has said does not count.
+        Ok(Some(times).filter(|(from, _)| asked - cut <= *from))
+    })?;
+    ensure!(from < to && to <= done, "restarted from {asked} to {done}, but: {from} to {to}");
     unit.alerts()?;
     Ok(format!("{} ms", to.duration_since(from).as_millis()))
 }

@@ -6,6 +6,8 @@
 #![expect(clippy::print_stdout, reason = "the results are this program's output")]
 
 mod life;
+mod names;
+mod remote;
 mod sandbox;
 mod unit;
 
@@ -61,7 +63,7 @@ fn main() -> Result<ExitCode> {
         println!("hooks   connect={}, accept={}", hooks.0, hooks.1);
     }
     let mut sums = [0_u32; 3];
-    let chosen = life::TABLE.iter().chain(sandbox::TABLE);
+    let chosen = life::TABLE.iter().chain(sandbox::TABLE).chain(remote::TABLE);
     for (name, check) in chosen.filter(|(name, _)| filter.iter().all(|part| name.contains(part.as_str()))) {
         let start = Instant::now();
         let result = unit.as_installed().and_then(|()| check(&mut unit));

@@ -1,5 +1,4 @@
-//! The sandbox of the unit: how tight it is, that everything works in it, also as the drop-in for remote outputs has it, and with
-//! which settings of it the sensor could not work.
+//! The sandbox of the unit: how tight it is, that everything works in it, and with which settings of it the sensor could not work.
 
 use super::unit::{Unit, output, run};
 use super::{Check, skip};
@@ -9,7 +8,6 @@ use std::fs;
 pub(super) const TABLE: &[Check] = &[
     ("systemd finds nothing wrong with the unit", verified),
     ("systemd-analyze security: at most 2.0", exposure),
-    ("with the drop-in for remote outputs: at most 2.6, and an alert", remote),
     ("without CAP_SYS_ADMIN there are hooks too", without_admin),
     ("without a capability that it needs it says so, and is not tried again", without_bpf),
     ("a /proc without /proc/sys is named, and not tried again", proc_subset),
@@ -30,7 +28,7 @@ fn exposure(_: &mut Unit) -> Result<String> {
     at_most(2.0)
 }
 
-fn at_most(limit: f64) -> Result<String> {
+pub(super) fn at_most(limit: f64) -> Result<String> {
     let text = run(&["systemd-analyze", "--no-pager", "security", "sensor.service"])?;
     // Such as `→ Overall exposure level for sensor.service: 1.7 OK 🙂`.
     let line = text.lines().last().context("systemd-analyze has said nothing")?;
@@ -38,13 +36,6 @@ fn at_most(limit: f64) -> Result<String> {
     let figure: f64 = rest.split(' ').next().unwrap_or_default().parse().with_context(|| line.to_owned())?;
     ensure!(figure <= limit, "{figure} is above {limit}:\n{text}");
     Ok(format!("{figure}"))
-}
-
-fn remote(unit: &mut Unit) -> Result<String> {
-    unit.add(&fs::read_to_string("/usr/share/sensor/remote-outputs.conf")?)?;
-    unit.restart()?;
-    unit.alerts()?;
-    at_most(2.6)
 }
 
 /// What a unit with these capabilities alone says of them.

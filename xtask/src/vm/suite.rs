@@ -84,6 +84,14 @@ mod tests {
     }
 
     #[test]
+    fn a_service_has_tests_of_its_own() {
+        let plan = Tests::service("root.ext4".into()).plan(&of("6.1"), Some("watchdog"));
+        let runs: Vec<_> = plan.runs.iter().map(|run| format!("{} {}", run.name, run.arguments.join(" "))).collect();
+        assert_eq!(runs, ["auto watchdog"]);
+        assert!(plan.service && plan.disk.is_some() && !Tests::core().plan(&of("6.1"), None).service);
+    }
+
+    #[test]
     fn without_one_each_hook_is_forced_or_refused() {
         let plan = Tests::core().plan(&of("6.1"), None);
         assert_eq!((plan.runs.len(), plan.refusals.len(), plan.disk), (4, 1, None));

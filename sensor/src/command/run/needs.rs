@@ -5,6 +5,8 @@ use super::outputs::{ELASTICSEARCH, SYSLOG, spool_directory, to_journal};
 use crate::config::{Config, DEFAULT_PATH, Elasticsearch, Listen, Output};
 use crate::output::syslog::Place;
 use crate::privileges::Needs;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, socket};
 use std::path::Path;
 
 /// What the sensor does beside reading /proc while it runs.
@@ -30,6 +32,12 @@ pub(super) fn needs(options: &Options, config: &Config, config_path: Option<&Pat
         tcp: elasticsearch.iter().map(Elasticsearch::port).chain(syslog_port).collect(),
         serves: listen.is_some(),
     }
+}
+
+/// Whether internet sockets cannot be made at all, as under `RestrictAddressFamilies=` of systemd.exec(5).
+pub(super) fn no_internet() -> bool {
+    let refused = |family| socket(family, SocketType::STREAM, None).err() == Some(Errno::AFNOSUPPORT);
+    refused(AddressFamily::INET) && refused(AddressFamily::INET6)
 }
 
 #[cfg(test)]

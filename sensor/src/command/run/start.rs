@@ -110,7 +110,14 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
         None => None,
     };
 
-    give_up_privileges(&needs::needs(options, config, config_path));
+    let needs = needs::needs(options, config, config_path);
+    if !needs.tcp.is_empty() && needs::no_internet() {
+        tracing::error!(
+            "no internet sockets can be made here, so that alerts only wait in the spool: the service needs the drop-in \
+             remote-outputs.conf for outputs on other hosts"
+        );
+    }
+    give_up_privileges(&needs);
 
     let kind =
         |fact| loaded.choices.iter().find(|choice| choice.fact == fact).map_or_else(|| "off".to_owned(), Choice::kind);

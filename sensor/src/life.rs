@@ -45,6 +45,8 @@ pub enum Event {
     },
     /// It was not running in this time: what happened then is late.
     Stalled(Interval),
+    /// No sensor was attached in this time: what happened then is not known.
+    Unwatched(Interval),
     /// The host was asleep in this time, and nothing happened.
     Suspended(Interval),
     /// All is as it was.
@@ -109,6 +111,7 @@ impl Life {
             Event::Lost(_, interval)
             | Event::Held { interval, .. }
             | Event::Stalled(interval)
+            | Event::Unwatched(interval)
             | Event::Suspended(interval) => Some(interval),
             _ => None,
         };
@@ -229,6 +232,7 @@ fn kind(event: &Event, origin: &Origin, totals: &Totals, started: WallTime) -> K
             let message = format!("the sensor did not run for {seconds} s: what happened meanwhile is told late");
             of_host("sensor-stalled", "info", "warning", message)
         }
+        Event::Unwatched(interval) => of_host("sensor-unwatched", "info", "warning", interval.unwatched()),
         Event::Suspended(interval) => {
             let message = format!("the host was asleep for {} s", interval.seconds());
             of_host("sensor-suspended", "info", "info", message)
@@ -240,6 +244,14 @@ fn kind(event: &Event, origin: &Origin, totals: &Totals, started: WallTime) -> K
 }
 
 impl Interval {
+    /// Words for a time in which no sensor was attached.
+    #[must_use]
+    pub fn unwatched(self) -> String {
+        let Self { from, to } = self;
+        let millis = to.0.saturating_sub(from.0) / 1_000_000;
+        format!("nobody has watched from {from} to {to}, {millis} ms at most: shells of that time are not reported")
+    }
+
     fn seconds(self) -> i64 {
         self.to.0.saturating_sub(self.from.0) / 1_000_000_000
     }

@@ -1,6 +1,5 @@
 //! `sensor run`: attaches to the running kernel and reports alerts until it is told to stop.
 
-mod blind;
 pub(super) mod metrics;
 mod needs;
 mod outputs;
@@ -21,7 +20,7 @@ use crate::kernel::error::LoadError;
 use crate::kernel::load::Loaded;
 use crate::kernel::log::KernelLog;
 use crate::kernel::ring::Ring;
-use crate::life::Event;
+use crate::life::{Event, Interval};
 use crate::pipeline::Pipeline;
 use crate::service::systemd::Systemd;
 use crate::service::{Request, Signals};
@@ -114,6 +113,8 @@ struct Running {
     idle: Duration,
     watch: Watch,
     metrics: Option<Metrics>,
+    /// In front of the start.
+    unwatched: Option<Interval>,
     /// Why the last reload changed nothing.
     refused: Option<String>,
 }
@@ -126,8 +127,17 @@ impl Running {
         config_path: Option<&Path>,
         events: bool,
     ) -> Self {
-        let start::Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat, metrics } =
-            started;
+        let start::Started {
+            loaded,
+            connections,
+            executions,
+            kernel_log,
+            signals,
+            pipeline,
+            heartbeat,
+            metrics,
+            unwatched,
+        } = started;
         let idle = if events { IDLE_WITH_EVENTS } else { IDLE };
         let config_path = config_path.map(Path::to_owned);
         let watch = Watch::new(loaded.counters.cpus(), config.life.heartbeat);
@@ -145,6 +155,7 @@ impl Running {
             idle,
             watch,
             metrics,
+            unwatched,
             refused: None,
         }
     }
@@ -153,6 +164,9 @@ impl Running {
         let status = self.status();
         self.systemd.ready(&status);
         self.pipeline.tell(&Event::Started);
+        if let Some(unwatched) = self.unwatched {
+            self.pipeline.tell(&Event::Unwatched(unwatched));
+        }
         let mut deadline = Instant::now() + self.idle;
         let mut look = Instant::now() + IDLE;
         let mut more = false;

@@ -37,6 +37,7 @@ pub(super) fn events() -> Vec<Event> {
         Event::Held { rule: "r", destination: Some(([203, 0, 113, 7], 4444).into()), count: 5, interval },
         Event::Held { rule: "r", destination: None, count: 5, interval },
         Event::Stalled(interval),
+        Event::Unwatched(interval),
         Event::Suspended(interval),
         Event::Heartbeat,
     ]
@@ -152,6 +153,7 @@ fn each_says_what_it_is_about() {
         "sensor-held-alerts",
         "sensor-held-alerts",
         "sensor-stalled",
+        "sensor-unwatched",
         "sensor-suspended",
         "sensor-heartbeat",
     ];
@@ -171,10 +173,10 @@ fn each_says_what_it_is_about() {
     assert_eq!(of(9, "/destination"), json!({"ip": "203.0.113.7", "port": 4444}));
     assert_eq!(of(9, "/message"), "5 alerts of r about 203.0.113.7:4444 were held back: more than the limit");
     assert_eq!(of(10, "/destination"), Value::Null);
-    for place in 8..13 {
+    for place in 8..14 {
         assert_eq!(of(place, "/event/start"), "2026-05-28T20:26:40.000000000Z");
         assert_eq!(of(place, "/event/end"), "2026-05-28T20:27:40.000000000Z");
     }
     let expected = "2026-05-28T20:27:40.000000000Z info: the host was asleep for 60 s\n";
-    assert_eq!(line(&all[12]), expected);
+    assert_eq!(line(&all[13]), expected);
 }

@@ -1,7 +1,7 @@
 //! From nothing to a sensor that is attached and ready.
 
 use super::metrics::Metrics;
-use super::{Options, blind, needs, outputs, parameters};
+use super::{Options, needs, outputs, parameters};
 use crate::config::{Config, Hook};
 use crate::detect::eql::Networks;
 use crate::detect::rule::{CONNECTING, REVERSE_SHELL_VIA_CHILD, SOCAT, kernel_names};
@@ -18,6 +18,7 @@ use crate::kernel::hook::{ACCEPT_OFF, Choice, Fact, Mechanism, PREEMPTED};
 use crate::kernel::load::{self, KERNEL_BTF, Loaded};
 use crate::kernel::log::KernelLog;
 use crate::kernel::ring::Ring;
+use crate::life::Interval;
 use crate::pipeline::{Pipeline, from_proc};
 use crate::privileges::{self, Needs};
 use crate::service::Signals;
@@ -51,6 +52,8 @@ pub(super) struct Started {
     pub(super) pipeline: Pipeline,
     pub(super) heartbeat: Option<Heartbeat>,
     pub(super) metrics: Option<Metrics>,
+    /// From the last sign of life of an earlier sensor until this one was attached.
+    pub(super) unwatched: Option<Interval>,
 }
 
 /// Opens the outputs, attaches, looks once at what is running, and logs that it is ready. Within a tokio runtime.
@@ -81,14 +84,16 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     log_choices(&loaded);
 
     let (boot, wall) = clock::now();
-    if let Some(before) = before.flatten() {
-        blind::log(before, boot, wall);
+    let offset = WallOffset::between(boot, wall);
+    let unwatched = before.flatten().map(|before| Interval { from: offset.wall(before), to: offset.wall(boot) });
+    if let Some(unwatched) = unwatched {
+        tracing::warn!("{}", unwatched.unwatched());
     }
     let origin = Origin {
         host_id: host.id.clone(),
         boot_id: host.boot_id.clone(),
         host: host.to_ecs(),
-        offset: WallOffset::between(boot, wall),
+        offset,
         hooks: loaded.choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         degraded: degraded(&loaded.choices).into_iter().chain(processes.as_ref().err().map(|_| FOREIGN_PROC)).collect(),
     };
@@ -123,7 +128,7 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
         |fact| loaded.choices.iter().find(|choice| choice.fact == fact).map_or_else(|| "off".to_owned(), Choice::kind);
     let [exec, connect, accept] = Fact::ALL.map(kind);
     tracing::info!(exec, connect, accept, "sensor ready");
-    Ok(Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat, metrics })
+    Ok(Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat, metrics, unwatched })
 }
 
 /// From here on nothing needs them.

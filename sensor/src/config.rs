@@ -1,7 +1,7 @@
 //! What the sensor is told: built-in defaults, which are the rule as published, and a TOML file over them.
 //!
 //! Every key has one meaning and one form; an unknown key is an error. `[rule]`, `[noise]` and `[life]` can change while the
-//! sensor runs, the rest needs a restart.
+//! sensor runs, outputs as far as it has kept the rights to them, and the rest needs a restart.
 
 mod life;
 mod noise;
@@ -315,7 +315,7 @@ impl Config {
         }
     }
 
-    /// The keys that differ in `new` and that only a restart can apply.
+    /// The keys that differ in `new` and that only a restart can apply; outputs among them, unless a reload has taken them over.
     #[must_use]
     pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
         // Taken apart completely, so that a new key cannot be forgotten.

@@ -125,6 +125,11 @@ impl Pipeline {
         &self.outputs
     }
 
+    /// The same, to change them.
+    pub fn outputs_mut(&mut self) -> &mut Outputs {
+        &mut self.outputs
+    }
+
     /// Forgets what cannot match any more at this time.
     pub fn forget_expired(&mut self, boot: BootTime, wall: WallTime) {
         self.correlator.forget_expired(&Moment::on_boot_clock(&self.origin.boot_id, boot, wall));
@@ -184,7 +189,7 @@ impl Pipeline {
         }
         self.stats.connections += 1;
         let sequence = self.next_sequence();
-        let recorded = self.outputs.events.is_some().then(|| self.extras(event.uid, event.process, None));
+        let recorded = self.outputs.take_events().then(|| self.extras(event.uid, event.process, None));
         let document = self.origin.connection(event, sequence, recorded.as_ref().unwrap_or(&Extras::default()));
         let held = Held {
             event: event.clone(),
@@ -208,9 +213,10 @@ impl Pipeline {
         }
         let sequence = self.next_sequence();
         // What does not match needs nothing from /proc but the arguments that decide: a flood of executions is judged quickly.
-        let extras = match self.outputs.events {
-            Some(_) => self.extras(event.uid, event.process, Some(&event.lineage)),
-            None => Extras { parent: self.deciding_parent(event.process, &event.lineage), ..Extras::default() },
+        let extras = if self.outputs.take_events() {
+            self.extras(event.uid, event.process, Some(&event.lineage))
+        } else {
+            Extras { parent: self.deciding_parent(event.process, &event.lineage), ..Extras::default() }
         };
         let document = self.origin.exec(event, sequence, &extras);
         let outcome = self.judge(&document, Payload::Exec);

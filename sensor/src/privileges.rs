@@ -35,6 +35,24 @@ pub struct Needs {
     pub serves: bool,
 }
 
+impl Needs {
+    /// Whether all that others need is among these.
+    #[must_use]
+    pub fn cover(&self, others: &Self) -> bool {
+        let Self { reads, appends, removes, spools, journal, unix, tcp, serves } = others;
+        let same = |kept: &[PathBuf], wanted: &[PathBuf]| wanted.iter().all(|path| kept.contains(path));
+        let readable = |path: &PathBuf| path.starts_with("/etc") || reach::within(&self.reads, path);
+        reads.iter().all(readable)
+            && appends.iter().all(|path| reach::within(&self.appends, path))
+            && same(&self.removes, removes)
+            && same(&self.spools, spools)
+            && tcp.iter().all(|port| self.tcp.contains(port))
+            && (self.journal || !journal)
+            && (self.unix || !unix)
+            && (self.serves || !serves)
+    }
+}
+
 /// What is left.
 #[derive(Debug)]
 pub struct Kept {

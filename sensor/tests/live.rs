@@ -176,7 +176,7 @@ fn run(folder: &Path, records: &[(u64, Record)], clock: &Clock) {
     let open = |name: &'static str| {
         Queue::start(name, Stream::open(Target::File(folder.join(name)), json_line).unwrap()).unwrap()
     };
-    let outputs = Outputs { alerts: vec![open("alerts")], life: Vec::new(), events: Some(open("events")) };
+    let outputs = Outputs::new(vec![open("alerts")], Some(open("events")));
     let start = records.first().map_or(0, |(handled, _)| *handled);
     let origin = Origin {
         host_id: "h".to_owned(),

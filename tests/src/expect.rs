@@ -165,7 +165,7 @@ impl Lab {
 
     /// Makes one more reverse shell and waits for its alert: those for what happened before have then come too, since
     /// executions reach the sensor in one queue.
-    fn canary(&self, sensor: &Sensor) -> Result<()> {
+    pub(crate) fn canary(&self, sensor: &Sensor) -> Result<()> {
         let number = self.canaries.fetch_add(1, Ordering::Relaxed);
         let name = format!("{CANARY}{number}");
         let shell = self.program("bash")?;

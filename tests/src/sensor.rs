@@ -118,6 +118,13 @@ impl Sensor {
         Ok(tail.documents()?.iter().filter(|alert| wanted(alert)).cloned().collect())
     }
 
+    /// How many alerts so far `wanted` takes.
+    pub(crate) fn count_alerts(&self, wanted: impl Fn(&Value) -> bool) -> Result<usize> {
+        let mut tail = lock(&self.alerts);
+        tail.read().context("alerts")?;
+        Ok(tail.documents()?.iter().filter(|alert| wanted(alert)).count())
+    }
+
     /// The last lines of its log.
     pub(crate) fn log_tail(&self) -> String {
         let mut log = lock(&self.log);
@@ -134,6 +141,18 @@ impl Sensor {
         Ok(log.raw().iter().any(|line| line.contains(text)))
     }
 
+    /// How many lines of its log contain a text.
+    pub(crate) fn times_said(&self, text: &str) -> Result<usize> {
+        let mut log = lock(&self.log);
+        log.read()?;
+        Ok(log.raw().iter().filter(|line| line.contains(text)).count())
+    }
+
+    /// Writes another configuration, which it has not read yet.
+    pub(crate) fn configure(&self, config: &str) -> Result<()> {
+        Ok(std::fs::write(self.directory.join(CONFIG), config)?)
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.pid)?).context("process number")?;
@@ -142,7 +161,7 @@ impl Sensor {
 
     /// Gives it another configuration while it runs, and waits until it says `answer`.
     pub(crate) fn reload(&self, config: &str, answer: &str) -> Result<()> {
-        std::fs::write(self.directory.join(CONFIG), config)?;
+        self.configure(config)?;
         self.signal(Signal::HUP)?;
         until(&format!("{answer} in the sensor's log"), || {
             let mut log = lock(&self.log);

@@ -3,15 +3,17 @@
 pub(super) mod metrics;
 mod needs;
 mod outputs;
+mod reload;
 mod report;
 pub(super) mod start;
 mod watch;
 
 use self::metrics::Metrics;
+use self::reload::Reload;
 use self::watch::Watch;
 use super::exit::Exit;
 use super::replay::Format;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::detect::rule::Parameters;
 use crate::enrich::clock;
 use crate::enrich::host::NoBootId;
@@ -78,9 +80,7 @@ pub fn run(options: &Options, config_path: Option<&Path>) -> Exit {
     };
     runtime.block_on(async {
         match start::start(options, &config, config_path) {
-            Ok(started) => {
-                Running::new(started, systemd, config, config_path, options.events.is_some()).until_stopped().await
-            }
+            Ok(started) => Running::new(started, systemd, options, config, config_path).until_stopped().await,
             Err(error) => {
                 tracing::error!("{error:#}");
                 systemd.status(&format!("{error:#}"));
@@ -108,8 +108,7 @@ struct Running {
     systemd: Systemd,
     pipeline: Pipeline,
     heartbeat: Option<Heartbeat>,
-    config: Config,
-    config_path: Option<PathBuf>,
+    reload: Reload,
     idle: Duration,
     watch: Watch,
     metrics: Option<Metrics>,
@@ -123,23 +122,13 @@ impl Running {
     fn new(
         started: start::Started,
         systemd: Systemd,
+        options: &Options,
         config: Config,
         config_path: Option<&Path>,
-        events: bool,
     ) -> Self {
-        let start::Started {
-            loaded,
-            connections,
-            executions,
-            kernel_log,
-            signals,
-            pipeline,
-            heartbeat,
-            metrics,
-            unwatched,
-        } = started;
-        let idle = if events { IDLE_WITH_EVENTS } else { IDLE };
-        let config_path = config_path.map(Path::to_owned);
+        let start::Started { loaded, connections, executions, kernel_log, signals, pipeline, .. } = started;
+        let start::Started { heartbeat, metrics, unwatched, needs, switches, .. } = started;
+        let idle = if options.events.is_some() { IDLE_WITH_EVENTS } else { IDLE };
         let watch = Watch::new(loaded.counters.cpus(), config.life.heartbeat);
         Self {
             loaded,
@@ -150,8 +139,13 @@ impl Running {
             systemd,
             pipeline,
             heartbeat,
-            config,
-            config_path,
+            reload: Reload {
+                options: options.clone(),
+                config_path: config_path.map(Path::to_owned),
+                config,
+                needs,
+                switches,
+            },
             idle,
             watch,
             metrics,
@@ -248,30 +242,25 @@ impl Running {
 
     fn reload(&mut self) {
         self.systemd.reloading();
-        self.refused = self.read_again().err().map(|error| error.to_string());
-        if let Some(error) = &self.refused {
-            tracing::error!("the configuration stays as it was: {error}");
-            self.pipeline.tell(&Event::ReloadRefused(error.clone()));
-        }
+        let Self { reload, loaded, pipeline, watch, refused, .. } = self;
+        let event = match reload.read_again(loaded, pipeline, watch) {
+            Ok(restart) => {
+                if !restart.is_empty() {
+                    tracing::warn!("changed but in force only after a restart: {}", restart.join(", "));
+                }
+                tracing::info!("configuration read again");
+                *refused = None;
+                Event::Reloaded(restart)
+            }
+            Err(error) => {
+                tracing::error!("the configuration stays as it was: {error}");
+                *refused = Some(error.to_string());
+                Event::ReloadRefused(error.to_string())
+            }
+        };
+        pipeline.tell(&event);
         let status = self.status();
         self.systemd.ready(&status);
-    }
-
-    fn read_again(&mut self) -> Result<(), ConfigError> {
-        let new = Config::load(self.config_path.as_deref())?;
-        let restart = self.config.restart_needed(&new);
-        if !restart.is_empty() {
-            tracing::warn!("changed but in force only after a restart: {}", restart.join(", "));
-        }
-        self.loaded.settings.write(&new.kernel_slot());
-        self.pipeline.set_parameters(parameters(&new));
-        self.watch.set_heartbeat(new.life.heartbeat);
-        self.pipeline.set_life(outputs::life(&new.life));
-        self.pipeline.set_noise(new.noise.limits());
-        (self.config.rule, self.config.life, self.config.noise) = (new.rule, new.life, new.noise);
-        tracing::info!("configuration read again");
-        self.pipeline.tell(&Event::Reloaded(restart.into_iter().map(str::to_owned).collect()));
-        Ok(())
     }
 
     fn failed(mut self, error: &io::Error) -> Exit {

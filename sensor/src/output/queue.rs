@@ -105,12 +105,23 @@ impl Queue {
         }
     }
 
+    /// No further document comes: what is queued is delivered, and then it ends. Never waits.
+    pub fn end(&mut self) {
+        // Without a sender there is no more to come.
+        self.sender = channel().0;
+    }
+
+    /// Whether the output has delivered its last document.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.worker.is_finished()
+    }
+
     /// Delivers what is queued, and ends; an output that takes nothing for [`PATIENCE`] is not waited for any longer, and what
     /// it has not taken counts as dropped.
     #[must_use]
     pub fn close(mut self) -> Stats {
-        // Without a sender there is no more to come.
-        self.sender = channel().0;
+        self.end();
         let mut before = (self.stats(), Instant::now());
         while !self.worker.is_finished() && before.1.elapsed() < PATIENCE {
             sleep(Duration::from_millis(1));

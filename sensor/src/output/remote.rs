@@ -55,6 +55,12 @@ pub trait Transport: Send + 'static {
     fn send(&mut self, documents: &[&str]) -> Result<Vec<Verdict>, Failure>;
 }
 
+impl Transport for Box<dyn Transport> {
+    fn send(&mut self, documents: &[&str]) -> Result<Vec<Verdict>, Failure> {
+        (**self).send(documents)
+    }
+}
+
 /// What both threads share.
 #[derive(Debug)]
 struct Shared {

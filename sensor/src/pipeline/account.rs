@@ -66,9 +66,4 @@ impl Pipeline {
         self.origin.degraded.retain(|one| *one != reason);
         self.origin.degraded.extend(degraded.then_some(reason));
     }
-
-    /// What is told of the sensor itself goes to these outputs from now on.
-    pub fn set_life(&mut self, outputs: Vec<&'static str>) {
-        self.outputs.life = outputs;
-    }
 }

@@ -99,12 +99,13 @@ impl Pipeline {
     }
 
     fn alert_of(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: Extras) -> Value {
-        let mut extras = match self.outputs.events {
-            Some(_) => extras,
-            None => Extras { parent: extras.parent, ..self.extras(exec.uid, exec.process, None) },
+        let mut extras = if self.outputs.take_events() {
+            extras
+        } else {
+            Extras { parent: extras.parent, ..self.extras(exec.uid, exec.process, None) }
         };
         // A recorded execution stays as it was recorded, so that a replay gives the same alert.
-        if extras.parent.is_none() && self.outputs.events.is_none() {
+        if extras.parent.is_none() && !self.outputs.take_events() {
             extras.parent = self.any_parent(&exec.lineage);
         }
         let exec_document = self.origin.exec(exec, sequence, &extras);

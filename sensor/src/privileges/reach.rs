@@ -9,7 +9,10 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, PathBeneath, PathFd,
     Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError,
 };
+use rustix::fs::{CWD, readlinkat};
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// The newest version of Landlock whose rights over files are known here; older kernels restrict what they can.
@@ -82,11 +85,18 @@ fn directories(path: &Path) -> Vec<PathBuf> {
             None => Path::new("/"),
         };
         directories.extend(parent.ancestors().find(|above| above.is_dir()).map(Path::to_owned));
-        let Ok(target) = path.read_link() else { break };
-        path = parent.join(target);
+        // A running sensor has this call, not the older one.
+        let Ok(target) = readlinkat(CWD, &path, Vec::new()) else { break };
+        path = parent.join(OsStr::from_bytes(target.as_bytes()));
     }
     directories.dedup();
     directories
+}
+
+/// Whether a file lies in the directories of others.
+pub(super) fn within(others: &[PathBuf], path: &Path) -> bool {
+    let kept: Vec<PathBuf> = others.iter().flat_map(|path| directories(path)).collect();
+    directories(path).iter().all(|directory| kept.contains(directory))
 }
 
 /// Whether /proc hides processes from those who could not trace them, by what `mountinfo` of proc_pid_mountinfo(5) says.

@@ -16,6 +16,7 @@ mod name;
 mod output;
 mod parent;
 mod privileges;
+mod reload;
 mod remote;
 mod scene;
 mod selftest;
@@ -100,6 +101,7 @@ pub(crate) const TABLE: &[&[Case]] = &[
     missed::CASES,
     life::CASES,
     output::CASES,
+    reload::CASES,
     stream::CASES,
     remote::CASES,
     metrics::CASES,

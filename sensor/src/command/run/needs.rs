@@ -1,9 +1,9 @@
 //! What a run needs once it is attached, by its options and its configuration: all else is given up.
 
 use super::Options;
-use super::outputs::{ELASTICSEARCH, SYSLOG, spool_directory, to_journal};
-use crate::config::{Config, DEFAULT_PATH, Elasticsearch, Listen, Output};
-use crate::output::syslog::Place;
+use super::outputs::{spool_directory, to_journal};
+use crate::config::{Config, DEFAULT_PATH, Elasticsearch, Listen, Output, Place};
+use crate::output::syslog;
 use crate::privileges::Needs;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, socket};
@@ -14,19 +14,19 @@ pub(super) fn needs(options: &Options, config: &Config, config_path: Option<&Pat
     let listen = config.metrics.listen.as_ref();
     let Output { stdout: _, file, journal: _, elasticsearch, syslog, spool } = &config.output;
     let (unix, syslog_port) = match syslog.as_ref().map(|syslog| &syslog.to) {
-        Some(Place::Unix(_)) => (true, None),
-        Some(Place::Tcp(_, port) | Place::Tls(_, port)) => (false, Some(*port)),
+        Some(syslog::Place::Unix(_)) => (true, None),
+        Some(syslog::Place::Tcp(_, port) | syslog::Place::Tls(_, port)) => (false, Some(*port)),
         None => (false, None),
     };
     // They are read again when the server does not take them any more.
     let secrets = elasticsearch.iter().flat_map(|it| it.api_key_file.iter().chain(&it.password_file).cloned());
     let config_file = config_path.unwrap_or(Path::new(DEFAULT_PATH)).to_owned();
-    let spools = [elasticsearch.as_ref().map(|_| ELASTICSEARCH), syslog.as_ref().map(|_| SYSLOG)];
+    let spools = [elasticsearch.as_ref().map(|_| Place::Elasticsearch), syslog.as_ref().map(|_| Place::Syslog)];
     Needs {
         reads: [config_file].into_iter().chain(secrets).collect(),
         appends: options.events.iter().chain(file).cloned().collect(),
         removes: listen.and_then(Listen::socket).map(Path::to_owned).into_iter().collect(),
-        spools: spools.into_iter().flatten().map(|name| spool_directory(spool, name)).collect(),
+        spools: spools.into_iter().flatten().map(|place| spool_directory(spool, place.name())).collect(),
         journal: to_journal(options, &config.output),
         unix,
         tcp: elasticsearch.iter().map(Elasticsearch::port).chain(syslog_port).collect(),

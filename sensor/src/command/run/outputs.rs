@@ -2,7 +2,7 @@
 
 use super::{Format, Options};
 use crate::alert::text;
-use crate::config::{self, Config, Life, Output};
+use crate::config::{self, Config, Life, Output, Place};
 use crate::life;
 use crate::output::Outputs;
 use crate::output::document::{Document, is_life};
@@ -13,48 +13,67 @@ use crate::output::remote::{Remote, Transport};
 use crate::output::secret::SecretFile;
 use crate::output::spool::{self, Spool};
 use crate::output::stream::{Render, Stream, Target, json_line};
+use crate::output::switch::Switch;
 use crate::output::syslog::Syslog;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-pub(super) const ELASTICSEARCH: &str = "elasticsearch";
-pub(super) const SYSLOG: &str = "syslog";
+/// What an output is to be; two that are equal need nothing done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Lines, or what a person reads.
+    Stdout,
+    /// Lines in this file.
+    File(PathBuf),
+    /// Entries.
+    Journal,
+    /// Documents to a server, from a spool.
+    Elasticsearch(config::Elasticsearch),
+    /// Messages to a server, from a spool.
+    Syslog(config::Syslog),
+}
+
+/// Outputs at work, and where other ways to their far ends are put.
+pub(super) struct Opened {
+    pub(super) outputs: Outputs,
+    pub(super) switches: BTreeMap<&'static str, Switch>,
+}
+
+/// What a configuration wants of an output; nothing if it wants none.
+pub(super) fn wanted(options: &Options, config: &Output, place: Place) -> Option<Wanted> {
+    let Output { stdout, file, journal: _, elasticsearch, syslog, spool: _ } = config;
+    match place {
+        // Where standard output is the journal, alerts go there whole and with their fields, and once.
+        Place::Stdout => {
+            (*stdout && !(to_journal(options, config) && journal::takes_stdout())).then_some(Wanted::Stdout)
+        }
+        Place::File => file.clone().map(Wanted::File),
+        Place::Journal => to_journal(options, config).then_some(Wanted::Journal),
+        Place::Elasticsearch => elasticsearch.clone().map(Wanted::Elasticsearch),
+        Place::Syslog => syslog.clone().map(Wanted::Syslog),
+    }
+}
 
 /// Opens all outputs, and starts a thread for each.
 ///
 /// # Errors
 /// One of them cannot be used.
-pub(super) fn open(options: &Options, config: &Config) -> Result<Outputs> {
-    let render: Render = match options.format {
-        Some(Format::Json) => json_line,
-        None if !io::stdout().is_terminal() => json_line,
-        Some(Format::Text) | None => for_a_person,
-    };
-    let Output { stdout, file, journal: _, elasticsearch, syslog, spool } = &config.output;
-    let journal = to_journal(options, &config.output);
+pub(super) fn open(options: &Options, config: &Config) -> Result<Opened> {
     let mut alerts = Vec::new();
-    // Where standard output is the journal, alerts go there whole and with their fields, and once.
-    if *stdout && !(journal && journal::takes_stdout()) {
-        let stream = Stream::open(Target::Stdout, render).context("standard output cannot be used for alerts")?;
-        alerts.push(Queue::start("stdout", stream)?);
-    }
-    if let Some(path) = file {
-        alerts.push(Queue::start("file", lines(path)?)?);
-    }
-    if journal {
-        let sink = Journal::open(Path::new(journal::SOCKET));
-        let sink = sink.with_context(|| format!("the journal cannot be used: {}", journal::SOCKET))?;
-        alerts.push(Queue::start("journal", sink)?);
-    }
-    if let Some(elasticsearch) = elasticsearch {
-        let remote = remote(ELASTICSEARCH, spool, elastic(elasticsearch)?)?;
-        alerts.push(Queue::start(ELASTICSEARCH, remote)?);
-    }
-    if let Some(config::Syslog { to, ca_file }) = syslog {
-        let transport = Syslog::new(to.clone(), ca_file.as_deref());
-        let transport = transport.with_context(|| format!("the output to {to} cannot be used"))?;
-        alerts.push(Queue::start(SYSLOG, remote(SYSLOG, spool, transport)?)?);
+    let mut switches = BTreeMap::new();
+    for place in Place::ALL {
+        let Some(wanted) = wanted(options, &config.output, place) else { continue };
+        let name = place.name();
+        alerts.push(match local(options, &wanted)? {
+            Some(queue) => queue,
+            None => {
+                let (transport, switch) = Switch::new(transport(&wanted)?);
+                switches.insert(name, switch);
+                Queue::start(name, remote(name, &config.output.spool, transport)?)?
+            }
+        });
     }
     if alerts.is_empty() {
         tracing::warn!("no output is configured: alerts are only counted");
@@ -63,7 +82,53 @@ pub(super) fn open(options: &Options, config: &Config) -> Result<Outputs> {
         Some(path) => Some(Queue::start("events", lines(path)?)?),
         None => None,
     };
-    Ok(Outputs { alerts, life: life(&config.life), events })
+    let mut outputs = Outputs::new(alerts, events);
+    outputs.set_life(life(&config.life));
+    Ok(Opened { outputs, switches })
+}
+
+/// Opens an output of this host, and starts its thread; nothing for one with a far end.
+///
+/// # Errors
+/// It cannot be used.
+pub(super) fn local(options: &Options, wanted: &Wanted) -> Result<Option<Queue>> {
+    let queue = match wanted {
+        Wanted::Stdout => {
+            let stream = Stream::open(Target::Stdout, render(options));
+            Queue::start(Place::Stdout.name(), stream.context("standard output cannot be used for alerts")?)
+        }
+        Wanted::File(path) => Queue::start(Place::File.name(), lines(path)?),
+        Wanted::Journal => {
+            let sink = Journal::open(Path::new(journal::SOCKET));
+            let sink = sink.with_context(|| format!("the journal cannot be used: {}", journal::SOCKET))?;
+            Queue::start(Place::Journal.name(), sink)
+        }
+        Wanted::Elasticsearch(_) | Wanted::Syslog(_) => return Ok(None),
+    };
+    Ok(Some(queue?))
+}
+
+/// The way to a far end; nothing is sent yet.
+///
+/// # Errors
+/// A file with credentials or authorities cannot be used, or there is no far end.
+pub(super) fn transport(wanted: &Wanted) -> Result<Box<dyn Transport>> {
+    match wanted {
+        Wanted::Elasticsearch(config) => Ok(Box::new(elastic(config)?)),
+        Wanted::Syslog(config::Syslog { to, ca_file }) => {
+            let transport = Syslog::new(to.clone(), ca_file.as_deref());
+            Ok(Box::new(transport.with_context(|| format!("the output to {to} cannot be used"))?))
+        }
+        Wanted::Stdout | Wanted::File(_) | Wanted::Journal => bail!("this output has no far end"),
+    }
+}
+
+fn render(options: &Options) -> Render {
+    match options.format {
+        Some(Format::Json) => json_line,
+        None if !io::stdout().is_terminal() => json_line,
+        Some(Format::Text) | None => for_a_person,
+    }
 }
 
 /// The names of the outputs that are told of the sensor itself.

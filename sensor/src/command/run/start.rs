@@ -1,6 +1,7 @@
 //! From nothing to a sensor that is attached and ready.
 
 use super::metrics::Metrics;
+use super::outputs::Opened;
 use super::{Options, needs, outputs, parameters};
 use crate::config::{Config, Hook};
 use crate::detect::eql::Networks;
@@ -19,6 +20,7 @@ use crate::kernel::load::{self, KERNEL_BTF, Loaded};
 use crate::kernel::log::KernelLog;
 use crate::kernel::ring::Ring;
 use crate::life::Interval;
+use crate::output::switch::Switch;
 use crate::pipeline::{Pipeline, from_proc};
 use crate::privileges::{self, Needs};
 use crate::service::Signals;
@@ -26,6 +28,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sensor_common::address::{Address, mapped};
 use sensor_common::record::{ACCEPTED, ATTEMPTED, Arm, NAME_LEN, WITNESS_PROC};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -54,6 +57,8 @@ pub(super) struct Started {
     pub(super) metrics: Option<Metrics>,
     /// From the last sign of life of an earlier sensor until this one was attached.
     pub(super) unwatched: Option<Interval>,
+    pub(super) needs: Needs,
+    pub(super) switches: BTreeMap<&'static str, Switch>,
 }
 
 /// Opens the outputs, attaches, looks once at what is running, and logs that it is ready. Within a tokio runtime.
@@ -70,7 +75,7 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     if let Err(error) = &processes {
         tracing::error!("degraded: {error}");
     }
-    let outputs = outputs::open(options, config)?;
+    let Opened { outputs, switches } = outputs::open(options, config)?;
     let create = |path: &PathBuf| {
         let created = Heartbeat::create(path, &host.boot_id);
         created.with_context(|| format!("{} cannot be opened for the sign of life", path.display()))
@@ -128,7 +133,19 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
         |fact| loaded.choices.iter().find(|choice| choice.fact == fact).map_or_else(|| "off".to_owned(), Choice::kind);
     let [exec, connect, accept] = Fact::ALL.map(kind);
     tracing::info!(exec, connect, accept, "sensor ready");
-    Ok(Started { loaded, connections, executions, kernel_log, signals, pipeline, heartbeat, metrics, unwatched })
+    Ok(Started {
+        loaded,
+        connections,
+        executions,
+        kernel_log,
+        signals,
+        pipeline,
+        heartbeat,
+        metrics,
+        unwatched,
+        needs,
+        switches,
+    })
 }
 
 /// From here on nothing needs them.

@@ -108,6 +108,7 @@ impl Watch {
             self.hear(counted, loaded.counters.snapshot().get(Counter::ConnectSeen), pipeline);
         }
         pipeline.tell_noise(clock::now().0);
+        pipeline.outputs_mut().tidy();
         self.losses(pipeline, false);
         if self.heartbeat.is_some_and(|interval| self.beat.elapsed() >= interval) {
             self.beat = Instant::now();

@@ -107,9 +107,8 @@ fn dead_server(lab: &Lab) -> Result<()> {
     sensor.stop_cleanly()?;
     let documents = server.documents();
     let told: Vec<_> = documents.values().filter_map(|one| field(one, "event.action")?.as_str()).collect();
-    for action in ["sensor-started", "sensor-stopped"] {
-        ensure!(told.iter().filter(|one| **one == action).count() == 1, "{action}: {told:?}");
-    }
+    // The start may have been told to the server that was there then.
+    ensure!(told.iter().filter(|one| **one == "sensor-stopped").count() == 1, "{told:?}");
     Ok(())
 }
 

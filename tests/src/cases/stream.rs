@@ -127,10 +127,10 @@ fn repeated(lab: &Lab) -> Result<()> {
     lab.expect_of(&sensor, &[first, other])?;
     // At the end nothing is left untold.
     sensor.stop_cleanly()?;
-    let repeats = sensor.alerts(|alert| field(alert, "sensor.repeats").is_some())?;
-    let [repeats] = &repeats[..] else { anyhow::bail!("{repeats:?}") };
-    ensure!(field(repeats, "sensor.repeats.count") == Some(&json!(4)), "{repeats}");
-    ensure!(field(repeats, "process.pid") == Some(&json!(pid)), "{repeats}");
+    let of_it = |alert: &Value| field(alert, "process.pid") == Some(&json!(pid));
+    let repeats = sensor.alerts(|alert| of_it(alert) && field(alert, "sensor.repeats").is_some())?;
+    let counts: Vec<_> = repeats.iter().filter_map(|alert| field(alert, "sensor.repeats.count")).collect();
+    ensure!(counts == [&json!(4)], "{counts:?}");
     // Nor does it take the end.
     let sensor = lab.start_sensor_with("short", "[noise]\ncollapse = \"1s\"\n")?;
     let (_player, bash, pid) = again(lab, 3)?;
@@ -148,18 +148,14 @@ fn held(lab: &Lab) -> Result<()> {
     sensor.stop_cleanly()?;
     let alerts = sensor.alerts(shells)?;
     ensure!(alerts.len() == 3, "{} alerts", alerts.len());
-    let held = until_told(lab, "sensor-held-alerts", 1)?;
-    let [held] = &held[..] else { anyhow::bail!("{held:?}") };
-    let destination = closed(lab);
-    for (path, value) in [
-        ("sensor.held", json!(2)),
-        ("rule.id", json!(RULE)),
-        ("destination.ip", json!(destination.ip().to_string())),
-        ("destination.port", json!(destination.port())),
-        ("sensor.totals.held", json!(2)),
-    ] {
-        ensure!(field(held, path) == Some(&value), "{path}: {held}");
-    }
+    // Other tests may be held back too.
+    let (ip, port) = (json!(closed(lab).ip().to_string()), json!(closed(lab).port()));
+    let mut held = until_told(lab, "sensor-held-alerts", 1)?;
+    held.retain(|one| field(one, "destination.ip") == Some(&ip) && field(one, "destination.port") == Some(&port));
+    let facts: Vec<_> = held.iter().map(|one| [field(one, "sensor.held"), field(one, "rule.id")]).collect();
+    ensure!(facts == [[Some(&json!(2)), Some(&json!(RULE))]], "{facts:?}");
+    let total = held.first().and_then(|one| field(one, "sensor.totals.held")?.as_u64());
+    ensure!(total >= Some(2), "{total:?}");
     Ok(())
 }
 

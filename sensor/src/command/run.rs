@@ -1,5 +1,6 @@
 //! `sensor run`: attaches to the running kernel and reports alerts until it is told to stop.
 
+mod before;
 pub(super) mod metrics;
 mod needs;
 mod outputs;

@@ -23,7 +23,8 @@ pub(crate) struct Options {
     /// Also build the eBPF object in two directories and compare the bytes
     #[arg(long)]
     reproducible: bool,
-    /// In virtual machines, every kernel and processor that can be had, where otherwise a few stand for all; takes hours
+    /// In virtual machines, every kernel and processor that can be had, where otherwise the newest stands for all, and what the
+    /// programs of the kernel side cost; takes hours
     #[arg(long)]
     full: bool,
     /// Only unit and end-to-end tests whose names contain this; without virtual machines, unless they are a step asked for
@@ -46,7 +47,7 @@ enum Step {
     Live,
     /// The service under a systemd in a container
     Systemd,
-    /// The end-to-end tests in virtual machines, on other kernels and on a distribution, and what the programs cost there
+    /// The end-to-end tests in virtual machines, each kind of hook forced in turn
     Vm,
 }
 

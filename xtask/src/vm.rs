@@ -76,12 +76,6 @@ enum Suite {
     Faults,
 }
 
-/// The series that the distribution comes with.
-const DISTRIBUTION: &str = "6.12";
-
-/// The oldest long-lived one that counts the memory of eBPF maps for the service that has made them.
-const LIMITING: &str = "6.1";
-
 /// Runs the suites and prints the sums on the last line.
 pub(crate) fn vm(root: &Path, options: &Options) -> Result<ExitCode> {
     setup::for_building()?;
@@ -127,11 +121,7 @@ fn parts(extent: Extent) -> Result<Vec<Options>> {
     };
     let usual = Vec::new;
     Ok(match extent {
-        Extent::Usual => vec![
-            part(machine::X86_64, usual(), &[Suite::Core, Suite::Cost]),
-            part(machine::X86_64, vec![DISTRIBUTION.parse()?], &[Suite::Shells]),
-            part(machine::X86_64, vec![LIMITING.parse()?, DISTRIBUTION.parse()?], &[Suite::Systemd]),
-        ],
+        Extent::Usual => vec![part(machine::X86_64, vec![Wanted::Newest], &[Suite::Core])],
         Extent::Full => vec![
             part(machine::X86_64, vec![Wanted::All], &[Suite::Core]),
             part(machine::X86_64, usual(), &[Suite::Cost, Suite::Shells, Suite::Systemd, Suite::Faults]),

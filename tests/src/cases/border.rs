@@ -23,8 +23,8 @@ fn pause(number: usize) -> Step {
     Step::Sleep(millis.get(number % millis.len()).copied().unwrap_or(200))
 }
 
-/// Alerts are compared field by field, but for when they were made, and a local port that became known after the
-/// connection's document had been written.
+/// Alerts are compared field by field, but for when they were made, what was lost before them, and a local port that became known
+/// after the connection's document had been written.
 fn near(lab: &Lab) -> Result<()> {
     let sensor = lab.start_sensor_with("sensor", CONFIG)?;
     let bash = lab.program("bash")?;
@@ -77,6 +77,7 @@ fn comparable(alert: &Value, port: bool) -> Value {
         alert.pointer_mut(pointer).and_then(Value::as_object_mut).and_then(|object| object.shift_remove(name))
     };
     remove("/event", "created");
+    remove("/sensor", "lost");
     if !port {
         remove("/source", "port");
         remove("/sensor/sequence/0/source", "port");

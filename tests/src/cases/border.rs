@@ -13,7 +13,8 @@ use std::time::Duration;
 pub(super) const CASES: &[Case] =
     &[tagged("border: 200 sequences near the edge of the span, live and replayed", &[Tag::Own], near)];
 
-const CONFIG: &str = "[rule]\nspan = \"200ms\"\n";
+/// Each alert of its own, as in a replay.
+const CONFIG: &str = "[rule]\nspan = \"200ms\"\n[noise]\ncollapse = \"off\"\nper_minute = 0\n";
 const PLAYERS: usize = 8;
 const SEQUENCES: usize = 25;
 

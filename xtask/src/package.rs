@@ -45,10 +45,9 @@ pub(crate) enum Form {
 /// What all forms have in common.
 struct Package<'a> {
     tree: &'a Tree,
-    /// The processor as Rust, Debian and the image's specification call it.
+    /// The processor as Rust calls it, and as Debian does.
     arch: &'a str,
     debian_arch: &'a str,
-    oci_arch: &'a str,
     version: &'a str,
     /// Seconds since 1970, which every file and every header has as its time.
     time: u64,
@@ -81,8 +80,7 @@ fn build(root: &Path, options: &Options) -> Result<Vec<(PathBuf, String)>> {
         std::fs::create_dir_all(&directory)?;
         let tree = Tree::new(root, &program, &manual(root)?)?;
         let version = env!("CARGO_PKG_VERSION");
-        // The image's specification has Debian's names of both processors.
-        let package = Package { tree: &tree, arch, debian_arch, oci_arch: debian_arch, version, time };
+        let package = Package { tree: &tree, arch, debian_arch, version, time };
         for form in Form::value_variants() {
             if options.forms.is_empty() || options.forms.contains(form) {
                 let path = match form {

@@ -75,7 +75,7 @@ fn control(package: &Package<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::tests::small;
+    use super::super::tree::tests::{package, small};
     use super::*;
 
     #[test]
@@ -86,14 +86,7 @@ mod tests {
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let (tree, directory) = (small(), tempfile::tempdir().unwrap());
-        let package = Package {
-            tree: &tree,
-            arch: "aarch64",
-            debian_arch: "arm64",
-            oci_arch: "arm64",
-            version: "1.2.3",
-            time: 7,
-        };
+        let package = package(&tree);
         let path = build(&package, root, directory.path()).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(std::fs::read(build(&package, root, directory.path()).unwrap()).unwrap(), bytes);

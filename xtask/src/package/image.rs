@@ -37,12 +37,13 @@ fn parts(tree: &Tree) -> Tree {
 }
 
 fn image(package: &Package<'_>, layer: &[u8]) -> Result<Vec<u8>> {
-    let Package { oci_arch, version, time, .. } = package;
+    let Package { debian_arch, version, time, .. } = package;
     let created = Timestamp::from_second(i64::try_from(*time)?)?.to_string();
     let name = format!("localhost/{NAME}:{version}");
     let config = serde_json::to_vec(&json!({
         "created": created,
-        "architecture": oci_arch,
+        // The specification has Debian's names of both processors.
+        "architecture": debian_arch,
         "os": "linux",
         "config": {
             "Entrypoint": [format!("/{}", install::PROGRAM)],
@@ -90,7 +91,7 @@ fn digest(content: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::tests::small;
+    use super::super::tree::tests::{package, small};
     use super::*;
     use std::collections::BTreeMap;
     use std::io::Read as _;
@@ -99,8 +100,7 @@ mod tests {
     #[test]
     fn everything_is_found_from_the_index() {
         let tree = small();
-        let package =
-            Package { tree: &tree, arch: "x86_64", debian_arch: "amd64", oci_arch: "amd64", version: "1.2.3", time: 7 };
+        let package = package(&tree);
         let layer = archive(&parts(&tree), 7).unwrap();
         let image = image(&package, &layer).unwrap();
         let mut files = BTreeMap::new();

@@ -82,7 +82,12 @@ pub(super) fn gzip(content: &[u8]) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::Package;
     use super::*;
+
+    pub(in super::super) fn package(tree: &Tree) -> Package<'_> {
+        Package { tree, arch: "aarch64", debian_arch: "arm64", version: "1.2.3", time: 7 }
+    }
 
     pub(in super::super) fn small() -> Tree {
         Tree(vec![

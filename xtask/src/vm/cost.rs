@@ -29,7 +29,7 @@ struct Measured {
 /// Measures on each kernel, and compares, or writes down what was measured.
 pub(super) fn measure(guests: &Guests<'_>, kernels: &[Kernel], record: bool) -> Result<Tally> {
     ensure!(guests.processor.arch == X86_64_COUNTING.arch, "there is no {} that counts", guests.processor.arch);
-    let guests = Guests { processor: X86_64_COUNTING, accelerator: Accelerator::Counting, ..*guests };
+    let guests = Guests { processor: X86_64_COUNTING, accelerator: Accelerator::Single, ..*guests };
     let Guests { root, processor, accelerator, .. } = guests;
     println!("{} guests with {}", processor.arch, accelerator.name());
     let table = Table::read(root)?;

@@ -100,16 +100,42 @@ impl Guests<'_> {
         Ok(Outcome { kernel: kernel.clone(), expected, tally })
     }
 
-    /// Boots a kernel with what a suite needs and a plan, and listens to the end.
+    /// Boots a kernel with what a suite needs and a plan, and listens to the end. If QEMU itself went wrong, this is told, and
+    /// everything begins anew in a way in which it does not.
     pub(crate) fn run(&self, kernel: &Kernel, tests: &Tests, plan: &Plan, limits: Limits) -> Result<Heard> {
         let directory = self.root.join("target/vm/log");
         std::fs::create_dir_all(&directory)?;
         let log = directory.join(format!("{}-{}-{}.log", self.processor.arch, kernel.series, tests.name));
+        let heard = self.hear(self.accelerator, kernel, tests, plan, limits, log)?;
+        if self.accelerator != Accelerator::Tcg || !heard.transcript.emulator_failed() {
+            return Ok(heard);
+        }
+        let kept = heard.log.with_extension("broken.log");
+        std::fs::rename(&heard.log, &kept).with_context(|| kept.display().to_string())?;
+        println!(
+            "note    {} ({}): QEMU ran a breakpoint that was no longer there, which it does before version 8.1 with several \
+             threads (see {}); again, with one thread",
+            kernel.series,
+            kernel.version,
+            kept.display()
+        );
+        self.hear(Accelerator::Single, kernel, tests, plan, limits, heard.log)
+    }
+
+    fn hear(
+        &self,
+        accelerator: Accelerator,
+        kernel: &Kernel,
+        tests: &Tests,
+        plan: &Plan,
+        limits: Limits,
+        log: PathBuf,
+    ) -> Result<Heard> {
         let mut file = BufWriter::new(File::create(&log).with_context(|| log.display().to_string())?);
         let initramfs = self.initramfs(plan).context("initramfs")?;
         let guest = Guest {
             processor: self.processor,
-            accelerator: self.accelerator,
+            accelerator,
             kernel: &kernel.image,
             initramfs: initramfs.path(),
             disk: tests.disk.as_deref(),

@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 pub(crate) enum Accelerator {
     /// The host's own processor.
     Kvm,
-    /// Translation; works everywhere, many times slower.
+    /// Translation by a thread for each processor; works everywhere, many times slower.
     Tcg,
-    /// Translation by one thread, which can count instructions.
-    Counting,
+    /// Translation by one thread, slower still, which can count instructions, and has not the fault that
+    /// [`Transcript::emulator_failed`](super::transcript::Transcript::emulator_failed) looks for.
+    Single,
 }
 
 /// A processor that guests can have.
@@ -186,7 +187,7 @@ impl Accelerator {
         match self {
             Self::Kvm => "KVM",
             Self::Tcg => "an emulated processor",
-            Self::Counting => "an emulated processor that counts instructions",
+            Self::Single => "a processor emulated by one thread",
         }
     }
 
@@ -194,7 +195,7 @@ impl Accelerator {
         match self {
             Self::Kvm => "kvm",
             Self::Tcg => "tcg,thread=multi",
-            Self::Counting => "tcg,thread=single",
+            Self::Single => "tcg,thread=single",
         }
     }
 

@@ -8,7 +8,10 @@ const TAIL: usize = 60;
 
 /// What the kernel says when something takes too long, and when something is wrong. Only the latter ends the machine.
 const DELAYS: [&str; 3] = ["soft lockup", "blocked for more than", "detected stall"];
-const ERRORS: [&str; 5] = ["Kernel panic", "BUG: ", "Oops: ", "WARNING: ", "general protection fault"];
+const ERRORS: [&str; 6] = ["Kernel panic", "BUG: ", "Oops: ", "WARNING: ", "general protection fault", BREAKPOINT];
+
+/// What the kernel says of a breakpoint of which it does not know.
+const BREAKPOINT: &str = "int3: 0000 [#";
 
 /// One result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +92,13 @@ impl Transcript {
         self.tail.push_back(line.to_owned());
     }
 
+    /// Whether the machine died of QEMU's own fault. The kernel changes its code by way of breakpoints. Before its version 8.1
+    /// QEMU with several threads may keep the translation of a breakpoint that another processor took away while it was
+    /// translated, and run it later.
+    pub(crate) fn emulator_failed(&self) -> bool {
+        self.errors.first().is_some_and(|error| error.contains(BREAKPOINT))
+    }
+
     /// The last lines of the log.
     pub(crate) fn tail(&self) -> impl Iterator<Item = &str> {
         self.tail.iter().map(String::as_str)
@@ -146,6 +156,25 @@ pub(crate) mod tests {
         transcript.line(&said(&Message::End { passed: 0, failed: 0, skipped: 0 }));
         transcript.line(&said(&result("auto", "a", Outcome::Passed)));
         assert_eq!((transcript.garbled.len(), transcript.results.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_breakpoint_that_nobody_set_is_qemus() {
+        for (first, expected) in [
+            ("[   49.654545] Oops: int3: 0000 [#1] SMP NOPTI", true),
+            ("[    3.093098] int3: 0000 [#1] PREEMPT SMP NOPTI", true),
+            ("[   49.654545] Oops: general protection fault: 0000 [#1]", false),
+            ("a test says int3: 0000 [#1]", false),
+        ] {
+            let mut transcript = Transcript::default();
+            transcript.line(first);
+            transcript.line("[   50.000000] Kernel panic - not syncing: Fatal exception");
+            assert_eq!(transcript.emulator_failed(), expected, "{first}");
+        }
+        let mut transcript = Transcript::default();
+        transcript.line("[   49.000000] BUG: kernel NULL pointer dereference, address: 0");
+        transcript.line("[   49.654545] Oops: int3: 0000 [#2] SMP NOPTI");
+        assert!(!transcript.emulator_failed());
     }
 
     #[test]

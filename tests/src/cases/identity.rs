@@ -9,6 +9,7 @@ use crate::tiny;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub(super) const CASES: &[Case] = &[
@@ -96,7 +97,10 @@ fn namespace(lab: &Lab) -> Result<()> {
 /// Two shells of one process have one entity, a third of another process has another one, and so have the parents.
 fn entities(lab: &Lab) -> Result<()> {
     let file = lab.program("bash")?;
-    let again = vec![Step::Thread(vec![knock(lab), exec(&file, SHELL)])];
+    // A second alert about the same destination would be collapsed with the first.
+    let elsewhere = SocketAddr::new(lab.remote(), 10);
+    let other = connect_by(elsewhere, How::Plain, Outcome::Refused);
+    let again = vec![Step::Thread(vec![other, exec(&file, SHELL)])];
     let first = Step::Exec(Exec { then: again, ..program(&file) });
     let mut player = lab.play(&file, &["bash"], vec![knock(lab), first])?;
     let pid = player.reached("end")?.pid;

@@ -1,5 +1,6 @@
 //! The life of the service.
 
+use super::programs::{held_by, still_loaded};
 use super::unit::{CONFIG, FAR, Unit, output, run, until};
 use super::{Check, skip};
 use anyhow::{Context, Result, ensure};
@@ -23,7 +24,7 @@ pub(super) const TABLE: &[Check] = &[
     ("upgraded in place, it says from when to when nobody watched", upgraded),
     ("a reader that stands still is restarted by the watchdog", watchdog),
     ("a wrong configuration is said, and not tried again", misconfigured),
-    ("stopped, it ends with status 0", stopped),
+    ("stopped, it ends with status 0 and leaves no program in the kernel", stopped),
     ("alerts go to a file that is rotated", file),
 ];
 
@@ -189,10 +190,14 @@ fn misconfigured(unit: &mut Unit) -> Result<String> {
 }
 
 fn stopped(unit: &mut Unit) -> Result<String> {
+    let programs = held_by(unit.process()?)?;
+    ensure!(programs.len() >= 3, "it holds the programs {programs:?}");
     run(&["systemctl", "stop", "sensor"])?;
     for (name, expected) in [("ActiveState", "inactive"), ("Result", "success"), ("ExecMainStatus", "0")] {
         unit.expect(name, expected)?;
     }
+    // The kernel takes them away after a moment in which none runs any more.
+    until("the programs to go", || Ok(still_loaded(&programs)?.is_empty().then_some(())))?;
     Ok(String::new())
 }
 

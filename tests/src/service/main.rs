@@ -7,6 +7,9 @@
 
 mod life;
 mod names;
+#[path = "../programs.rs"]
+#[expect(dead_code, reason = "the end-to-end tests use all of it")]
+mod programs;
 mod remote;
 mod sandbox;
 mod unit;

@@ -4,7 +4,7 @@
 //! network from the connection's; both stand in `sensor.sequence` as they were. What neither of them says is absent.
 //! Names outside ECS are all below `sensor.`.
 
-mod section;
+pub(crate) mod section;
 pub mod text;
 
 use crate::detect::moment::Digest;

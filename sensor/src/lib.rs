@@ -1,7 +1,7 @@
 //! A host sensor for reverse shells on Linux.
 //!
 //! Data flows one way: [`kernel`] (ring buffers) → [`event`] → [`detect`] → [`alert`] → [`output`], joined by [`pipeline`].
-//! Imports point one way too: `command` → `metrics` → `pipeline` → {`kernel`, `enrich`, `output`, `alert`} → `detect` → `event` →
+//! Imports point one way too: `command` → `metrics` → `pipeline` → {`kernel`, `enrich`, `output`, `render` → `alert`} → `detect` → `event` →
 //! `sensor-common`. `event` and `detect` do no I/O and are given the time as a value.
 
 pub mod alert;
@@ -20,5 +20,6 @@ pub mod noise;
 pub mod output;
 pub mod pipeline;
 pub mod privileges;
+pub mod render;
 pub mod service;
 pub mod stats;

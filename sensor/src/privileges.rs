@@ -33,13 +33,15 @@ pub struct Needs {
     pub tcp: Vec<u16>,
     /// Connections are accepted where the sensor listens already.
     pub serves: bool,
+    /// A person reads what is written: how wide the terminal is may change.
+    pub terminal: bool,
 }
 
 impl Needs {
     /// Whether all that others need is among these.
     #[must_use]
     pub fn cover(&self, others: &Self) -> bool {
-        let Self { reads, appends, removes, spools, journal, unix, tcp, serves } = others;
+        let Self { reads, appends, removes, spools, journal, unix, tcp, serves, terminal } = others;
         let same = |kept: &[PathBuf], wanted: &[PathBuf]| wanted.iter().all(|path| kept.contains(path));
         let readable = |path: &PathBuf| path.starts_with("/etc") || reach::within(&self.reads, path);
         reads.iter().all(readable)
@@ -50,6 +52,7 @@ impl Needs {
             && (self.journal || !journal)
             && (self.unix || !unix)
             && (self.serves || !serves)
+            && (self.terminal || !terminal)
     }
 }
 

@@ -3,13 +3,13 @@
 use serde_json::{Map, Value};
 
 /// An object of a document, such as `process`, with all dotted keys unfolded.
-pub(super) type Section = Map<String, Value>;
+pub(crate) type Section = Map<String, Value>;
 
 /// Deepest dotted key that is unfolded. ECS has at most seven levels; a longer key is left as it is.
 const DEEPEST: usize = 16;
 
 /// What a document says under a top-level name; nothing if it says nothing.
-pub(super) fn section(document: &Value, name: &str) -> Option<Section> {
+pub(crate) fn section(document: &Value, name: &str) -> Option<Section> {
     let mut section = Section::new();
     for (key, value) in document.as_object()? {
         match key.strip_prefix(name) {

@@ -1,4 +1,4 @@
-//! The alert for people: one sentence, and a block of lines for a terminal.
+//! The alert in one sentence, and the words it is made of.
 //!
 //! Everything said here comes from documents that an attacker may have shaped. Control characters are shown, not sent,
 //! and long texts are cut.
@@ -30,35 +30,6 @@ pub(super) fn message(finding: &Finding<'_>) -> String {
     sentence
 }
 
-/// The alert as a block of lines, for a terminal. It is ended by an empty line.
-#[must_use]
-pub fn block(alert: &Value) -> String {
-    let mut block = String::new();
-    let mut line = |name: &str, text: Option<String>| {
-        if let Some(text) = text {
-            let _ = writeln!(block, "  {name:<11} {text}");
-        }
-    };
-    let sequence = |place: usize| at(alert, &["sensor", "sequence"])?.get(place);
-    line("time", member(alert, &["@timestamp"]));
-    line("what", member(alert, &["message"]));
-    line("executable", member(alert, &["process", "executable"]));
-    line("command", command_line(alert));
-    line("parent", parent(alert));
-    // An alert with an assumed connection has its execution there.
-    line("connection", sequence(1).and(sequence(0)).map(ends));
-    line("user", member(alert, &["user", "name"]).or_else(|| member(alert, &["user", "id"])));
-    line("host", member(alert, &["host", "name"]).or_else(|| member(alert, &["host", "id"])));
-    line("container", member(alert, &["container", "id"]));
-    line("lost before", lost(alert));
-    line("alert id", member(alert, &["event", "id"]));
-    let severity = member(alert, &["sensor", "severity"]).unwrap_or_default();
-    let score = member(alert, &["event", "risk_score"]).unwrap_or_default();
-    let name = member(alert, &["rule", "name"]).unwrap_or_default();
-    let id = member(alert, &["rule", "id"]).unwrap_or_default();
-    format!("ALERT {severity} {score}: {name} ({id})\n{block}\n")
-}
-
 /// Who executed something: `bash (pid 4242, user root)`.
 #[must_use]
 pub fn actor(exec: &Value) -> String {
@@ -81,12 +52,6 @@ pub fn deed(connection: &Value) -> String {
     }
 }
 
-fn ends(connection: &Value) -> String {
-    let [source, destination] =
-        ["source", "destination"].map(|name| end(connection, name).unwrap_or_else(|| "?".to_owned()));
-    format!("{source} -> {destination}, {}", if accepted(connection) { "accepted" } else { "attempted" })
-}
-
 fn accepted(connection: &Value) -> bool {
     let action = section(connection, "event").and_then(|mut event| event.remove("action"));
     match action {
@@ -104,15 +69,6 @@ fn end(connection: &Value, name: &str) -> Option<String> {
     })
 }
 
-fn parent(alert: &Value) -> Option<String> {
-    let name = member(alert, &["process", "parent", "name"])?;
-    let pid = member(alert, &["process", "parent", "pid"]).map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-    let args = section(alert, "process")
-        .and_then(|process| process.get("parent").and_then(|parent| parent.get("args")).and_then(joined))
-        .map(|args| format!(": {args}"));
-    Some(format!("{name}{pid}{}", args.unwrap_or_default()))
-}
-
 /// What was executed, as one text of a bounded length.
 #[must_use]
 pub fn command_line(document: &Value) -> Option<String> {
@@ -126,15 +82,6 @@ fn joined(args: &Value) -> Option<String> {
         one => one.as_str()?.to_owned(),
     };
     (!joined.is_empty()).then(|| visible(&joined))
-}
-
-/// What was lost before an alert: `exec: ring_full: 3`.
-fn lost(alert: &Value) -> Option<String> {
-    let causes = at(alert, &["sensor", "lost", "causes"])?.as_array()?.iter().map(|cause| {
-        let part = |name: &str| member(cause, &[name]).unwrap_or_default();
-        format!("{}: {}: {}", part("place"), part("cause"), part("count"))
-    });
-    Some(causes.collect::<Vec<_>>().join(", "))
 }
 
 fn at<'v>(document: &'v Value, path: &[&str]) -> Option<&'v Value> {
@@ -183,7 +130,14 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// Characters that change how the text around them is displayed.
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// Characters that change how the text around them is displayed, or that cannot be seen: marks of direction, separators of lines, fillers,
+/// selectors of variants, tags.
+#[must_use]
+pub fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+    )
 }

@@ -15,11 +15,13 @@ pub mod store;
 pub mod stream;
 
 use super::exit::Exit;
-use crate::alert::{self, Finding, text};
+use crate::alert::{self, Finding};
 use crate::detect::moment::Moment;
 use crate::detect::rule::{Parameters, Rule};
 use crate::event::WallTime;
 use crate::event::facts::Facts;
+use crate::render::block::block;
+use crate::render::look::Look;
 use clap::{Args, ValueEnum};
 use input::{Source, Stop, judge_all};
 use matches::{Found, matches};
@@ -67,7 +69,8 @@ pub fn replay(
 ) -> Exit {
     let Options { source, format } = options;
     let format = format.unwrap_or_else(|| if io::stdout().is_terminal() { Format::Text } else { Format::Json });
-    let mut writer = Writer { parameters, out, format, created: now() };
+    let look = Look::of(&io::stdout());
+    let mut writer = Writer { parameters, out, format, look, created: now() };
     let hold = source.hold as usize;
     judge_all("replay", (source, Keep::Stages), parameters, (err, terminal), &mut |stream, rules| {
         matches(stream, parameters.span_ms(), hold, |lines, found| writer.alert(rules, lines, found))?;
@@ -84,6 +87,7 @@ struct Writer<'w> {
     parameters: &'w Parameters,
     out: &'w mut dyn Write,
     format: Format,
+    look: Look,
     /// When the alerts were made, the same for all.
     created: WallTime,
 }
@@ -113,7 +117,7 @@ impl Writer<'_> {
         let alert = alert::document(&finding, self.created);
         let text = match self.format {
             Format::Json => format!("{alert}\n"),
-            Format::Text => text::block(&alert),
+            Format::Text => block(&alert, self.look),
         };
         self.out.write_all(text.as_bytes()).map_err(Stop::from_output)
     }

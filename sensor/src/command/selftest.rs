@@ -10,14 +10,16 @@ mod shell;
 
 use super::configuration;
 use super::exit::Exit;
+use super::replay::Format;
 use super::run::parameters;
-use crate::alert::text;
 use crate::config::{Config, Life, Metrics, Noise, Output};
 use crate::enrich::clock;
+use crate::render::block::block;
+use crate::render::look::Look;
 use clap::Args;
 use sensor::{Failure, Sensor};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,6 +34,9 @@ pub struct Options {
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
+    /// Form of the result; `json` is the same as `--json` [default: text]
+    #[arg(long, value_enum, conflicts_with = "json")]
+    pub format: Option<Format>,
 }
 
 /// What a test has shown.
@@ -59,7 +64,12 @@ pub fn run(options: &Options, config: Option<&Path>, out: &mut impl Write) -> Ex
     let mut report = Report::default();
     let result = perform(&config, &mut report);
     let failure = result.as_ref().err();
-    let text = if options.json { report.to_json(failure).to_string() + "\n" } else { report.to_text(failure) };
+    let text = match options {
+        Options { json: true, .. } | Options { format: Some(Format::Json), .. } => {
+            report.to_json(failure).to_string() + "\n"
+        }
+        Options { .. } => report.to_text(failure, Look::of(&io::stdout())),
+    };
     let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match (result, printed) {
         (Err(failure), _) => failure.exit,
@@ -138,7 +148,7 @@ impl Report {
         })
     }
 
-    fn to_text(&self, failure: Option<&Failure>) -> String {
+    fn to_text(&self, failure: Option<&Failure>, look: Look) -> String {
         let Self { ready, hooks, shell, alert, latency_ns } = self;
         let mut text = String::new();
         if let Some(ready) = ready {
@@ -149,7 +159,8 @@ impl Report {
             text += &format!("test shell: {shell}\n");
         }
         if let Some(alert) = alert {
-            text += &format!("\nTEST {}", text::block(alert));
+            text +=
+                &format!("\nTEST {}", block(alert, Look { width: look.width.saturating_sub("TEST ".len()), ..look }));
         }
         text += &match (failure, latency_ns) {
             (Some(failure), _) => format!("FAILED: {failure}\n"),
@@ -213,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_marked_as_a_test() {
-        let text = passed().to_text(None);
+        let text = passed().to_text(None, Look::plain());
         assert!(
             text.starts_with("sensor ready after 1.23 s: exec=tracepoint accept=off\ntest shell: it connected\n"),
             "{text}"
@@ -233,13 +244,15 @@ mod tests {
     fn a_failure_says_how_far_it_came() {
         let failure = Failure::new(Exit::NotPermitted, "no namespace".to_owned());
         let report = Report { alert: None, latency_ns: None, ..passed() };
-        assert!(report.to_text(Some(&failure)).ends_with("test shell: it connected\nFAILED: no namespace\n"));
+        assert!(
+            report.to_text(Some(&failure), Look::plain()).ends_with("test shell: it connected\nFAILED: no namespace\n")
+        );
         let json = report.to_json(Some(&failure));
         assert_eq!(
             (&json["passed"], &json["exit_code"], &json["error"]),
             (&json!(false), &json!(5), &json!("no namespace"))
         );
-        assert_eq!(Report::default().to_text(Some(&failure)), "FAILED: no namespace\n");
+        assert_eq!(Report::default().to_text(Some(&failure), Look::plain()), "FAILED: no namespace\n");
     }
 
     #[test]

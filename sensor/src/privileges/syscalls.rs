@@ -100,6 +100,9 @@ const OVER_TCP: &[i64] = &[
 /// what has not been acknowledged.
 const SOCKET_IOCTLS: [u64; 3] = [0x5421, 0x541b, 0x5411];
 
+/// `TCGETS`, `TCGETS2` and `TIOCGWINSZ` of asm-generic/ioctls.h: whether it is a terminal, and how wide.
+const TERMINAL_IOCTLS: [u64; 3] = [0x5401, 0x802c_542a, 0x5413];
+
 /// The bits of a flag, which no sign extends.
 #[expect(clippy::cast_sign_loss, reason = "flags are bits")]
 const fn bits(flags: i32) -> u64 {
@@ -190,8 +193,9 @@ fn narrow(needs: &Needs) -> Result<Calls, BackendError> {
         |argument, values: &[u64]| values.iter().map(|value| equal(argument, *value)).collect::<Result<_, _>>();
     let no_execution = || masked(2, bits(libc::PROT_EXEC), 0);
     let thread = bits(libc::CLONE_THREAD | libc::CLONE_VM);
-    let ioctls =
-        if tcp { [&[PERF_EVENT_IOC_DISABLE], &SOCKET_IOCTLS[..]].concat() } else { vec![PERF_EVENT_IOC_DISABLE] };
+    let mut ioctls = vec![PERF_EVENT_IOC_DISABLE];
+    let more = [(tcp, SOCKET_IOCTLS), (needs.terminal, TERMINAL_IOCTLS)];
+    ioctls.extend(more.into_iter().filter(|(needed, _)| *needed).flat_map(|(_, more)| more));
     let prctls = [bits(libc::PR_SET_NAME), bits(libc::PR_SET_NO_NEW_PRIVS), PR_SET_VMA];
     let mut calls = Calls::from([
         (libc::SYS_openat, opened(2)?),
@@ -303,6 +307,18 @@ mod tests {
         assert_eq!(made(true, &[]), [None, refused, refused, refused]);
         assert_eq!(made(false, &[514]), [lacking, None, None, lacking]);
         assert_eq!(made(true, &[514]), [None, None, None, lacking]);
+    }
+
+    #[test]
+    fn a_terminal_is_asked_only_where_there_is_one() {
+        let asked = |terminal| {
+            let run = move || {
+                restrict(&Needs { terminal, ..Needs::default() }, Threads::This, Refusals::Silent).unwrap();
+                rustix::termios::tcgetwinsize(File::open("/dev/null").unwrap()).unwrap_err()
+            };
+            std::thread::spawn(run).join().unwrap()
+        };
+        assert_eq!([false, true].map(asked), [Errno::PERM, Errno::NOTTY]);
     }
 
     #[test]

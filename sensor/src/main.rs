@@ -3,7 +3,7 @@
 use clap::Parser as _;
 use sensor::command::exit::Exit;
 use sensor::command::line::{Cli, Command};
-use sensor::command::{alive, check, configuration, doctor, explain, replay, run, selftest};
+use sensor::command::{alive, check, configuration, doctor, explain, replay, run, selftest, show};
 use sensor::detect::rule::Parameters;
 use sensor::logging;
 use std::io;
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(options, config),
         Command::Replay(options) => with_rule(config, |parameters| replay::run(options, parameters)),
         Command::Explain(options) => with_rule(config, |parameters| explain::run(options, parameters)),
+        Command::Show(options) => show::run(options),
         Command::Check => check::run(config, &mut io::stdout().lock(), &mut io::stderr().lock()),
         Command::Alive(options) => alive::run(options),
         Command::Doctor(options) => doctor::run(options, config, &mut io::stdout().lock()),

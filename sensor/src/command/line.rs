@@ -1,6 +1,6 @@
 //! The command line, from which the manual and the completions of shells are made too.
 
-use super::{alive, doctor, explain, replay, run, selftest};
+use super::{alive, doctor, explain, replay, run, selftest, show};
 use crate::logging::{LogFormat, LogLevel};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -32,6 +32,8 @@ pub enum Command {
     Replay(replay::Options),
     /// Say what was missing where recorded events came near a match.
     Explain(explain::Options),
+    /// Show stored alerts and events to a person, as text or as a page.
+    Show(show::Options),
     /// Check the configuration and print what is in effect.
     Check,
     /// Say whether the running sensor is at work, for probes.

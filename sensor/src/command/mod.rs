@@ -9,6 +9,7 @@ pub mod line;
 pub mod replay;
 pub mod run;
 pub mod selftest;
+pub mod show;
 
 use crate::config::Config;
 use exit::Exit;

@@ -165,7 +165,7 @@ impl<'p> Tree<'p> {
 }
 
 /// `pid 4242, www-data (33)`, with the name of the process where it is not that of its executable.
-fn facts(program: &Program) -> String {
+pub(super) fn facts(program: &Program) -> String {
     let Program { pid, comm, user, .. } = program;
     let pid = pid.as_ref().map(|pid| format!("pid {pid}"));
     let comm = comm.as_ref().map(|comm| format!("called {}", elided(comm, 40)));

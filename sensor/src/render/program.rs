@@ -55,7 +55,7 @@ impl Program {
     }
 
     /// With what another source knows and this one does not.
-    fn or(self, other: Self) -> Self {
+    pub(super) fn or(self, other: Self) -> Self {
         Self {
             pid: self.pid.or(other.pid),
             entity: self.entity.or(other.entity),

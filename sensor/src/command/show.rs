@@ -1,7 +1,7 @@
 //! `sensor show`: stored alerts and events for a person.
 //!
 //! Alerts and what the sensor tells of itself are shown in the order of the files, as they are read; what processes did is shown
-//! behind them, process by process. What is shown comes from files that anybody may have written.
+//! behind them, process by process. What is shown, as text or as a page, comes from files that anybody may have written.
 
 mod documents;
 
@@ -11,12 +11,14 @@ use crate::alert::text::printable;
 use crate::life;
 use crate::render::block::block;
 use crate::render::look::Look;
-use crate::render::sheet::Sheet;
-use crate::render::timeline::Timelines;
+use crate::render::page::Page;
+use crate::render::sheet::{Sheet, elided};
+use crate::render::timeline::{Timeline, Timelines};
 use clap::Args;
 use documents::{Document, Documents};
+use serde_json::Value;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What `sensor show` is asked to do.
 #[derive(Args, Clone, Debug)]
@@ -27,6 +29,9 @@ pub struct Options {
     /// Connections and executions that are shown at most; of more, the number is told
     #[arg(long, value_name = "EVENTS", default_value_t = 100_000)]
     pub most: u32,
+    /// Write a page for a browser to this file instead, which needs no other file and no network
+    #[arg(long, value_name = "OUT")]
+    pub html: Option<PathBuf>,
 }
 
 /// Runs `sensor show` on the process's own streams.
@@ -39,9 +44,12 @@ pub fn run(options: &Options) -> Exit {
 
 /// Shows the files on `out`; what is wrong with them is told on `err`. Gives [`Exit::Failed`] if something was.
 pub fn show(options: &Options, look: Look, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
-    let mut timelines = Timelines::new(options.most as usize);
     let mut documents = Documents::new(&options.files, err);
-    let shown = text(&mut documents, &mut timelines, look, out);
+    let most = options.most as usize;
+    let shown = match &options.html {
+        Some(path) => page(&mut documents, most, &options.files, path),
+        None => text(&mut documents, most, look, out),
+    };
     let (err, bad) = documents.finish();
     if bad > 0 {
         let _ = writeln!(err, "sensor show: {bad} could not be shown");
@@ -56,12 +64,20 @@ pub fn show(options: &Options, look: Look, out: &mut dyn Write, err: &mut dyn Wr
     }
 }
 
-fn text(documents: &mut Documents<'_>, timelines: &mut Timelines, look: Look, out: &mut dyn Write) -> Result<(), Stop> {
-    let mut write = |text: &str| out.write_all(text.as_bytes()).map_err(Stop::from_output);
+/// Something that documents are shown on.
+trait Shows {
+    fn alert(&mut self, alert: &Value) -> io::Result<()>;
+    fn life(&mut self, life: &Value) -> io::Result<()>;
+    fn timeline(&mut self, timeline: &Timeline) -> io::Result<()>;
+}
+
+/// Shows all documents, the timelines last; what there is to remark.
+fn all(documents: &mut Documents<'_>, most: usize, on: &mut dyn Shows) -> io::Result<Option<String>> {
+    let mut timelines = Timelines::new(most);
     while let Some(document) = documents.next() {
         match document {
-            Document::Alert(alert) => write(&block(&alert, look))?,
-            Document::Life(life) => write(&life::line(&life))?,
+            Document::Alert(alert) => on.alert(&alert)?,
+            Document::Life(life) => on.life(&life)?,
             Document::Other(event) => {
                 if let Err(error) = timelines.add(&event) {
                     documents.refuse(&error);
@@ -70,18 +86,68 @@ fn text(documents: &mut Documents<'_>, timelines: &mut Timelines, look: Look, ou
         }
     }
     let passed = timelines.passed();
-    for timeline in std::mem::replace(timelines, Timelines::new(0)).finish() {
-        let mut sheet = Sheet::new(look);
+    timelines.finish().iter().try_for_each(|timeline| on.timeline(timeline))?;
+    Ok((passed > 0).then(|| format!("{passed} more events are not shown (--most)")))
+}
+
+/// Lines of text.
+struct Text<'t> {
+    out: &'t mut dyn Write,
+    look: Look,
+}
+
+impl Shows for Text<'_> {
+    fn alert(&mut self, alert: &Value) -> io::Result<()> {
+        self.out.write_all(block(alert, self.look).as_bytes())
+    }
+
+    fn life(&mut self, life: &Value) -> io::Result<()> {
+        self.out.write_all(life::line(life).as_bytes())
+    }
+
+    fn timeline(&mut self, timeline: &Timeline) -> io::Result<()> {
+        let mut sheet = Sheet::new(self.look);
         timeline.write(&mut sheet);
-        write(&sheet.finish())?;
+        self.out.write_all(sheet.finish().as_bytes())
     }
-    if passed > 0 {
-        write(&format!("{passed} more events are not shown (--most)\n"))?;
+}
+
+fn text(documents: &mut Documents<'_>, most: usize, look: Look, out: &mut dyn Write) -> Result<(), Stop> {
+    let remark = all(documents, most, &mut Text { out, look }).map_err(Stop::from_output)?;
+    let remark = remark.map(|remark| remark + "\n").unwrap_or_default();
+    out.write_all(remark.as_bytes()).and_then(|()| out.flush()).map_err(Stop::from_output)
+}
+
+impl<W: Write> Shows for Page<W> {
+    fn alert(&mut self, alert: &Value) -> io::Result<()> {
+        Page::alert(self, alert)
     }
-    out.flush().map_err(Stop::from_output)
+
+    fn life(&mut self, life: &Value) -> io::Result<()> {
+        Page::life(self, life)
+    }
+
+    fn timeline(&mut self, timeline: &Timeline) -> io::Result<()> {
+        Page::timeline(self, timeline)
+    }
+}
+
+/// Writes the page beside its place first, so that what stands there is always a whole one.
+fn page(documents: &mut Documents<'_>, most: usize, files: &[PathBuf], path: &Path) -> Result<(), Stop> {
+    let here = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(here).map_err(Stop::Output)?;
+    let names: Vec<String> = files.iter().map(|file| name(file)).collect();
+    let title = format!("sensor: {}", elided(&names.join(", "), 100));
+    let write = || {
+        let mut page = Page::begin(io::BufWriter::with_capacity(256 << 10, file), &title)?;
+        let remark = all(documents, most, &mut page)?;
+        let file = page.finish(remark.as_deref())?.into_inner()?;
+        file.persist(path).map_err(|failed| failed.error)
+    };
+    write().map(drop).map_err(Stop::Output)
 }
 
 /// The name of a file as it can be shown.
-fn name(path: &std::path::Path) -> String {
+fn name(path: &Path) -> String {
     printable(&path.display().to_string())
 }

@@ -8,6 +8,7 @@
 pub mod block;
 mod fields;
 pub mod look;
+pub mod page;
 pub mod picture;
 mod program;
 pub mod sheet;

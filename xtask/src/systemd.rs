@@ -1,24 +1,29 @@
-//! The service under a real systemd: a small Debian boots in a container of systemd-nspawn, the sensor is installed there as people
-//! install it, and is started, killed, reloaded, misconfigured and stopped (`tests/src/service`).
+//! The service under a real systemd: a small Debian boots in a container of systemd-nspawn, the sensor's package is built and installed
+//! there by the lines of the README, and the service is started, killed, reloaded, misconfigured, upgraded and removed
+//! (`tests/src/service`).
 //!
 //! The container has a network and processes of its own; its kernel is this host's, and so is what the sensor sees. What /proc
 //! tells is the container's: that part of alerts is tested on the host itself and in virtual machines.
 
 mod machine;
+mod readme;
 mod tree;
 
 use crate::leftover::{self, Snapshot};
 use crate::mirror::NoArchive;
 use crate::tally::Tally;
-use crate::{host, install, live, setup, shell};
+use crate::{host, live, setup, shell};
 use anyhow::{Context, Result, ensure};
 use machine::Machine;
+use readme::Lines;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 /// The program with the tests.
 const TESTS: &str = "sensor-service";
+/// Where the container has the package, as the workspace has it.
+const HOME: &str = "/root";
 
 /// Builds everything and runs the tests as root. Where a container cannot be had this is one test skipped.
 pub(crate) fn run(root: &Path, filter: Option<&str>) -> Result<Tally> {
@@ -42,7 +47,8 @@ pub(crate) fn run(root: &Path, filter: Option<&str>) -> Result<Tally> {
         }
         tree => tree?,
     };
-    host::build(root)?;
+    let lines = Lines::read(root, tree::debian_arch()?)?;
+    shell::run(Command::new("sh").args(["-c", &lines.build]).current_dir(root))?;
     host::release(root, "sensor-tests", TESTS)?;
     let mut supervisor = alone();
     supervisor.arg(std::env::current_exe()?).arg("systemd").arg(tree).args(filter).env_remove("LD_LIBRARY_PATH");
@@ -74,17 +80,22 @@ fn in_container(root: &Path, place: &machine::Place, filter: Option<&str>) -> Re
     let start = Instant::now();
     let mut machine = Machine::boot(place)?;
     println!("{} has booted in {:.1} s", machine.version()?, start.elapsed().as_secs_f64());
-    let built = host::profile_directory("release")?;
-    install::files(root, &built.join("sensor"), place.root())?;
-    let tests = Path::new("/opt").join(TESTS);
-    std::fs::copy(built.join(TESTS), place.root().join("opt").join(TESTS)).context(TESTS)?;
-    for command in install::START {
-        machine.run(command)?;
+    let lines = Lines::read(root, tree::debian_arch()?)?;
+    let package = lines.package().context("no package")?;
+    let copies = [
+        (root.join(package), Path::new(HOME).join(package)),
+        (host::profile_directory("release")?.join(TESTS), Path::new("/opt").join(TESTS)),
+    ];
+    for (from, to) in &copies {
+        let to = place.root().join(to.strip_prefix("/")?);
+        std::fs::create_dir_all(to.parent().context("no directory")?)?;
+        std::fs::copy(from, to).with_context(|| from.display().to_string())?;
     }
+    machine.run(&["sh", "-c", &format!("cd {HOME} && {}", lines.install)])?;
     // It is then started as it is on every later day.
     machine.reboot()?;
-    let program = tests.display().to_string();
-    let words: Vec<&str> = [&*program, "--disposable"].into_iter().chain(filter).collect();
+    let [package, tests] = copies.map(|(_, to)| to.display().to_string());
+    let words: Vec<&str> = [&*tests, "--disposable", "--package", &*package].into_iter().chain(filter).collect();
     let sum = live::suite(&mut machine.inside(&words), filter)?;
     machine.power_off()?;
     Ok(sum)

@@ -7,6 +7,7 @@
 
 mod life;
 mod names;
+mod package;
 #[path = "../programs.rs"]
 #[expect(dead_code, reason = "the end-to-end tests use all of it")]
 mod programs;
@@ -18,6 +19,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use serde_json::json;
 use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 use unit::Unit;
@@ -31,6 +33,9 @@ struct Options {
     /// Print each line as a JSON object
     #[arg(long)]
     json: bool,
+    /// The package that it was installed from: it is then upgraded, removed and installed again, too
+    #[arg(long)]
+    package: Option<PathBuf>,
     /// Part of a name; a test must fit all
     filter: Vec<String>,
 }
@@ -56,9 +61,10 @@ fn skip<T>(reason: &'static str) -> Result<T> {
 }
 
 fn main() -> Result<ExitCode> {
-    let Options { disposable: _, json, filter } = Options::parse();
+    let Options { disposable: _, json, package, filter } = Options::parse();
     ensure!(rustix::process::geteuid().is_root(), "the tests of the service need root");
-    let mut unit = Unit::as_booted()?;
+    let of_package = if package.is_some() { package::TABLE } else { &[] };
+    let mut unit = Unit::as_booted(package)?;
     let hooks = unit.hooks()?;
     if json {
         println!("{}", json!({"hooks": {"connect": hooks.0, "accept": hooks.1}}));
@@ -66,7 +72,7 @@ fn main() -> Result<ExitCode> {
         println!("hooks   connect={}, accept={}", hooks.0, hooks.1);
     }
     let mut sums = [0_u32; 3];
-    let chosen = life::TABLE.iter().chain(sandbox::TABLE).chain(remote::TABLE);
+    let chosen = life::TABLE.iter().chain(sandbox::TABLE).chain(remote::TABLE).chain(of_package);
     for (name, check) in chosen.filter(|(name, _)| filter.iter().all(|part| name.contains(part.as_str()))) {
         let start = Instant::now();
         let result = unit.as_installed().and_then(|()| check(&mut unit));

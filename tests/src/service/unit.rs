@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub(crate) struct Unit {
     config: String,
     shells: u32,
+    /// What it was installed from.
+    pub(crate) package: Option<PathBuf>,
     /// When it was active and when the network began, in microseconds of systemd's clock, at the start of this system.
     pub(crate) started: (u64, u64),
     /// Whether /proc shows the processes that the kernel side names.
@@ -29,10 +31,10 @@ pub(crate) struct Unit {
 
 impl Unit {
     /// The unit as the start of this system has left it.
-    pub(crate) fn as_booted() -> Result<Self> {
+    pub(crate) fn as_booted(package: Option<PathBuf>) -> Result<Self> {
         // The number of the initial namespace is fixed in the kernel (PROC_PID_INIT_INO).
         let whole_proc = fs::read_link("/proc/self/ns/pid")?.as_os_str() == "pid:[4026531836]";
-        let mut unit = Self { config: fs::read_to_string(CONFIG)?, shells: 0, started: (0, 0), whole_proc };
+        let mut unit = Self { config: fs::read_to_string(CONFIG)?, shells: 0, package, started: (0, 0), whole_proc };
         unit.wait_for("ActiveState", "active")?;
         let reached = |name: &str| -> Result<u64> {
             let text = run(&["systemctl", "show", "--value", "--property=ActiveEnterTimestampMonotonic", name])?;

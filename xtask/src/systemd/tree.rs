@@ -8,8 +8,8 @@ use std::time::Instant;
 
 /// The current release.
 const RELEASE: &str = "trixie";
-/// What starts a system and asks it, and what makes a reverse shell.
-const PACKAGES: [&str; 4] = ["bash", "iproute2", "systemd", "systemd-sysv"];
+/// What starts a system and asks it, what makes a reverse shell, and what the README installs the package with.
+const PACKAGES: [&str; 5] = ["bash", "iproute2", "sudo", "systemd", "systemd-sysv"];
 
 /// The directory; makes it if it is not there, or of other packages.
 pub(super) fn obtain(root: &Path) -> Result<PathBuf> {
@@ -33,7 +33,7 @@ pub(super) fn obtain(root: &Path) -> Result<PathBuf> {
 }
 
 /// This host's processor as Debian calls it.
-fn debian_arch() -> Result<&'static str> {
+pub(super) fn debian_arch() -> Result<&'static str> {
     match std::env::consts::ARCH {
         "x86_64" => Ok("amd64"),
         "aarch64" => Ok("arm64"),

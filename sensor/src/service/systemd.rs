@@ -44,8 +44,9 @@ impl Systemd {
 
     /// The sensor is attached, or a reload is over, whatever has come of it.
     pub fn ready(&mut self, status: &str) {
-        self.tell(&[NotifyState::Ready]);
+        // In this order: whoever waits for the sensor to be ready finds its status.
         self.status(status);
+        self.tell(&[NotifyState::Ready]);
     }
 
     /// What the sensor is doing, on one line. What systemd knows already is not told again.

@@ -62,10 +62,10 @@ impl<W: Write> Page<W> {
              form-action 'none'\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
              <style>{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n\
-             <form role=\"search\" aria-label=\"Filter\">\n\
+             <div class=\"filter\" role=\"search\">\n\
              <label>Words, in any order (key /)<input type=\"search\" name=\"words\" autocomplete=\"off\"></label>\n\
              <label>Severity<select name=\"grade\"><option value=\"\">all</option>{options}</select></label>\n\
-             <output aria-live=\"polite\"></output>\n</form>\n</header>\n<main>\n",
+             <output aria-live=\"polite\"></output>\n</div>\n</header>\n<main>\n",
             digest(STYLE),
             digest(SCRIPT),
         )?;
@@ -101,7 +101,7 @@ impl<W: Write> Page<W> {
             escape(remote.as_deref().unwrap_or_default()),
         )?;
         writeln!(self.out, "<p><strong>{}</strong></p>", escape(&picture.heading()))?;
-        writeln!(self.out, "<figure>{}</figure>", svg::tree(&picture, grade))?;
+        writeln!(self.out, "<figure tabindex=\"0\">{}</figure>", svg::tree(&picture, grade))?;
         let why = picture.why.iter().map(|why| ("why", why));
         self.details(why.chain(picture.details.iter().map(|(name, text)| (*name, text))))?;
         self.document(alert)?;
@@ -144,7 +144,7 @@ impl<W: Write> Page<W> {
                 number => format!("{number} events"),
             },
         )?;
-        writeln!(self.out, "<figure>{}</figure>", svg::timeline(timeline))?;
+        writeln!(self.out, "<figure tabindex=\"0\">{}</figure>", svg::timeline(timeline))?;
         writeln!(self.out, "</details></li>")
     }
 

@@ -23,3 +23,4 @@ pub mod privileges;
 pub mod render;
 pub mod service;
 pub mod stats;
+pub mod terminal;

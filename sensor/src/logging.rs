@@ -3,6 +3,7 @@
 //! A thread of its own writes it, so that a reader of standard error that is stuck holds up no alert. What it does not take waits,
 //! up to [`WAITING_LINES`]; the rest is counted and said at the end.
 
+use crate::terminal::Above;
 use clap::ValueEnum;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -76,8 +77,10 @@ pub fn start(format: LogFormat, level: LogLevel) -> Log {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let (writer, thread) =
-        NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).thread_name("log").finish(io::stderr());
+    let (writer, thread) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("log")
+        .finish(Above(io::stderr()));
     let log = Log { thread: Some(thread), dropped: writer.error_counter() };
     // A log that cannot be written must not end the sensor: reporting that on standard error would panic.
     let builder = tracing_subscriber::fmt()

@@ -28,6 +28,7 @@ use crate::pipeline::Pipeline;
 use crate::service::systemd::Systemd;
 use crate::service::{Request, Signals};
 use crate::stats::Stats;
+use crate::terminal::StatusLine;
 use clap::Args;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -79,9 +80,10 @@ pub fn run(options: &Options, config_path: Option<&Path>) -> Exit {
             return Exit::Failed;
         }
     };
+    let line = StatusLine::start(outputs::is_text(options));
     runtime.block_on(async {
         match start::start(options, &config, config_path) {
-            Ok(started) => Running::new(started, systemd, options, config, config_path).until_stopped().await,
+            Ok(started) => Running::new(started, systemd, options, config, config_path).until_stopped(line).await,
             Err(error) => {
                 tracing::error!("{error:#}");
                 systemd.status(&format!("{error:#}"));
@@ -155,7 +157,7 @@ impl Running {
         }
     }
 
-    async fn until_stopped(mut self) -> Exit {
+    async fn until_stopped(mut self, mut line: Option<StatusLine>) -> Exit {
         let status = self.status();
         self.systemd.ready(&status);
         self.pipeline.tell(&Event::Started);
@@ -165,23 +167,26 @@ impl Running {
         let mut deadline = Instant::now() + self.idle;
         let mut look = Instant::now() + IDLE;
         let mut more = false;
-        loop {
+        let failure = loop {
+            if let Some(line) = &mut line {
+                deadline = deadline.min(line.refresh(|| report::line(&self.loaded, &self.pipeline, &self.watch)));
+            }
             let wake = if more { Instant::now() } else { deadline.min(self.systemd.feed_at().unwrap_or(deadline)) };
             tokio::select! {
                 biased;
                 request = self.signals.next() => match request {
-                    Request::Stop => return self.stop(None),
+                    Request::Stop => break None,
                     Request::Reload => self.reload(),
                     Request::Reopen => self.pipeline.outputs().reopen(),
                 },
                 result = self.executions.readable() => if let Err(error) = result {
-                    return self.failed(&error);
+                    break Some(error);
                 },
                 result = self.connections.readable() => if let Err(error) = result {
-                    return self.failed(&error);
+                    break Some(error);
                 },
                 result = self.kernel_log.forward() => if let Err(error) = result {
-                    return self.failed(&error);
+                    break Some(error);
                 },
                 () = sleep_until(wake) => {}
             }
@@ -205,6 +210,13 @@ impl Running {
                 metrics.publish(&self.pipeline, self.watch.violations());
             }
             self.systemd.polled();
+        };
+        if let Some(line) = line {
+            line.end();
+        }
+        match failure {
+            None => self.stop(None),
+            Some(error) => self.failed(&error),
         }
     }
 

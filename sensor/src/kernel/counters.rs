@@ -114,6 +114,16 @@ impl Snapshot {
         sums
     }
 
+    /// Events of all hooks that cannot matter, and went no further.
+    #[must_use]
+    pub fn filtered(&self) -> u64 {
+        let counters = Counter::ALL.into_iter().zip(self.values);
+        counters
+            .filter(|(counter, _)| matches!(counter.fate(), Fate::Filtered | Fate::Unarmed))
+            .map(|(_, value)| value)
+            .sum()
+    }
+
     /// What was lost, by hook and cause.
     #[must_use]
     pub fn losses(&self) -> Losses {

@@ -12,6 +12,7 @@ pub mod page;
 pub mod picture;
 mod program;
 pub mod sheet;
+pub mod status;
 pub mod timeline;
 
 use fields::Fields;

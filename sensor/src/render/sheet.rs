@@ -165,6 +165,15 @@ fn cut(cells: &[Cell], place: usize, skipped: usize) -> (&[Cell], &[Cell]) {
     (cells.get(..place).unwrap_or_default(), cells.get(place + skipped..).unwrap_or_default())
 }
 
+/// As much of a text as one line of so many columns takes.
+#[must_use]
+pub fn one_line(text: &str, width: usize) -> String {
+    let mut cells = Vec::new();
+    whole(Style::new(), text).put(&mut cells);
+    let (line, _) = split(&cells, width);
+    line.iter().map(|cell| cell.character).collect()
+}
+
 /// Columns of a text that the sensor has made itself, of which each character has one.
 fn columns(own: &str) -> usize {
     own.chars().count()
@@ -220,6 +229,13 @@ mod tests {
         assert_eq!(text, r"\u{1b}[2Ja\u{9b}31m\u{7}\u{202e}b\u{200f}\u{e0041}\u{d}\u{a}".to_owned() + "\n");
         let stacked = sheet(200, ("", ""), &[words(Style::new(), &format!("e{}", "\u{301}".repeat(5)))]);
         assert_eq!(stacked, "e\u{301}\u{301}\\u{301}\u{301}\u{301}\n");
+    }
+
+    #[test]
+    fn one_line_takes_as_much_as_fits() {
+        assert_eq!(one_line("a b c", 3), "a b");
+        assert_eq!(one_line("\u{6f22}\u{5b57}\n", 3), "\u{6f22}");
+        assert_eq!(one_line("", 3), "");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::output::switch::Switch;
 use crate::output::syslog::Syslog;
 use crate::render::block::block;
 use crate::render::look::Look;
+use crate::terminal::above;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
@@ -125,11 +126,7 @@ pub(super) fn transport(wanted: &Wanted) -> Result<Box<dyn Transport>> {
 }
 
 fn render(options: &Options) -> Render {
-    match options.format {
-        Some(Format::Json) => json_line,
-        None if !io::stdout().is_terminal() => json_line,
-        Some(Format::Text) | None => for_a_person,
-    }
+    if is_text(options) { for_a_person } else { json_line }
 }
 
 /// The names of the outputs that are told of the sensor itself.
@@ -137,11 +134,18 @@ pub(super) fn life(config: &Life) -> Vec<&'static str> {
     config.outputs.iter().map(|place| place.name()).collect()
 }
 
+/// Whether standard output gets text for people.
+pub(super) fn is_text(options: &Options) -> bool {
+    options.format.map_or_else(|| io::stdout().is_terminal(), |format| format == Format::Text)
+}
+
 /// An alert as a block of lines, anything else on one.
 fn for_a_person(document: &Document) -> Vec<u8> {
     let Document { value, .. } = document;
+    let out = io::stdout();
     // A terminal may have another width than it had for the last one.
-    if is_life(value) { life::line(value) } else { block(value, Look::of(&io::stdout())) }.into_bytes()
+    let text = if is_life(value) { life::line(value) } else { block(value, Look::of(&out)) }.into_bytes();
+    if out.is_terminal() { above(&text) } else { text }
 }
 
 fn elastic(config: &config::Elasticsearch) -> Result<Elasticsearch> {

@@ -1,8 +1,12 @@
-//! The numbers of a run, as the log has them at its end.
+//! The numbers of a run: as the log has them at its end, and as the last line of a terminal has them meanwhile.
 
+use super::watch::Watch;
 use crate::health::law::{Numbers, Violation};
 use crate::kernel::counters::Snapshot;
+use crate::kernel::load::Loaded;
 use crate::output::queue;
+use crate::pipeline::Pipeline;
+use crate::render::status::{self, Status};
 use crate::stats::Stats;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -45,6 +49,18 @@ pub(super) fn log(
     for (name, stats) in outputs.iter().filter(|(_, stats)| stats.spooled > 0) {
         tracing::warn!("{name}: {} documents wait in the spool, for the next start", stats.spooled);
     }
+}
+
+/// What the last line of a terminal says.
+pub(super) fn line(loaded: &Loaded, pipeline: &Pipeline, watch: &Watch) -> String {
+    let counters = loaded.counters.snapshot();
+    status::line(&Status {
+        stats: pipeline.stats(),
+        seen: counters.sums().iter().map(|sums| sums.seen).sum(),
+        filtered: counters.filtered(),
+        lost: watch.lost(),
+        hooks: loaded.choices.iter().map(ToString::to_string).collect(),
+    })
 }
 
 /// The counters, and beside each hook's the runs that the kernel skipped, which no counter of a program can hold.

@@ -1,8 +1,9 @@
 //! What the sensor is told: built-in defaults, which are the rule as published, and a TOML file over them.
 //!
-//! Every key has one meaning and one form; an unknown key is an error. `[rule]`, `[noise]` and `[life]` can change while the
+//! Every key has one meaning and one form; an unknown key is an error. `[rule]`, `[[exception]]`, `[noise]` and `[life]` can change while the
 //! sensor runs, outputs as far as it has kept the rights to them, and the rest needs a restart.
 
+mod exception;
 mod life;
 mod noise;
 mod parse;
@@ -15,6 +16,7 @@ pub use life::{Life, Place};
 pub use noise::Noise;
 pub use remote::{Elasticsearch, Spool, Syslog};
 
+use crate::detect::exception::Exception;
 use ipnet::IpNet;
 use sensor_common::address::{Prefix, mapped};
 use sensor_common::settings::{MAX_EXCLUDED, Slot};
@@ -37,6 +39,9 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Config {
     /// What counts as a match. A reload applies it.
     pub rule: Rule,
+    /// Matches that give no alert. A reload applies them.
+    #[serde(deserialize_with = "exception::list")]
+    pub exception: Vec<Exception>,
     /// How the kernel is watched.
     pub hooks: Hooks,
     /// What the host is called in documents.
@@ -319,7 +324,7 @@ impl Config {
     #[must_use]
     pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
         // Taken apart completely, so that a new key cannot be forgotten.
-        let Self { rule: _, hooks, host, kernel, rings, output, noise: _, life: _, metrics } = self;
+        let Self { rule: _, exception: _, hooks, host, kernel, rings, output, noise: _, life: _, metrics } = self;
         let Hooks { connect, accept } = hooks;
         let Host { id, name } = host;
         let Kernel { btf } = kernel;

@@ -261,7 +261,7 @@ impl Totals {
     fn to_json(&self) -> Value {
         let Self { stats, hooks, lost, outputs } = self;
         let Stats { connections, duplicates, executions, undecodable, matched, unmatched, .. } = stats;
-        let Stats { alerts, collapsed, repeats, held, .. } = stats;
+        let Stats { alerts, collapsed, repeats, held, excepted, .. } = stats;
         let hook = |sums: &Sums| {
             let Sums { hook, seen, settled, lost } = sums;
             json!({"name": hook, "seen": seen, "settled": settled, "lost": lost})
@@ -281,6 +281,7 @@ impl Totals {
             "collapsed": collapsed,
             "repeats": repeats,
             "held": held,
+            "excepted": excepted,
             "lost": lost.total(),
             "hooks": hooks.iter().map(hook).collect::<Vec<_>>(),
             "outputs": outputs.iter().map(output).collect::<Vec<_>>(),

@@ -4,7 +4,7 @@ use clap::Parser as _;
 use sensor::command::exit::Exit;
 use sensor::command::line::{Cli, Command};
 use sensor::command::{alive, check, configuration, doctor, explain, replay, run, selftest, show};
-use sensor::detect::rule::Parameters;
+use sensor::config::Config;
 use sensor::logging;
 use std::io;
 use std::path::Path;
@@ -16,8 +16,10 @@ fn main() -> ExitCode {
     let config = cli.config.as_deref();
     match &cli.command {
         Command::Run(options) => run::run(options, config),
-        Command::Replay(options) => with_rule(config, |parameters| replay::run(options, parameters)),
-        Command::Explain(options) => with_rule(config, |parameters| explain::run(options, parameters)),
+        Command::Replay(options) => {
+            with(config, |config| replay::run(options, &run::parameters(config), &config.exception))
+        }
+        Command::Explain(options) => with(config, |config| explain::run(options, &run::parameters(config))),
         Command::Show(options) => show::run(options),
         Command::Check => check::run(config, &mut io::stdout().lock(), &mut io::stderr().lock()),
         Command::Alive(options) => alive::run(options),
@@ -28,10 +30,10 @@ fn main() -> ExitCode {
     .into()
 }
 
-/// Runs a command that needs nothing but the rule's parameters.
-fn with_rule(config: Option<&Path>, command: impl FnOnce(&Parameters) -> Exit) -> Exit {
+/// Runs a command that needs nothing but the configuration.
+fn with(config: Option<&Path>, command: impl FnOnce(&Config) -> Exit) -> Exit {
     match configuration(config) {
-        Ok(config) => command(&run::parameters(&config)),
+        Ok(config) => command(&config),
         Err(exit) => exit,
     }
 }

@@ -37,6 +37,8 @@ pub struct UserSide {
     pub violations: u64,
     /// The outputs, by name.
     pub outputs: Vec<(&'static str, queue::Stats)>,
+    /// How often each exception was used, by name.
+    pub exceptions: BTreeMap<String, u64>,
     /// Runs of programs that the kernel skipped, by hook.
     pub missed: BTreeMap<String, u64>,
 }
@@ -107,7 +109,7 @@ impl Collector for Source {
         let mut families = Families(encoder);
         let user = self.user_side();
         let Stats { connections, duplicates, executions, undecodable, latency, latency_ns, .. } = user.stats;
-        let Stats { unmatched, alerts, collapsed, repeats, held, .. } = user.stats;
+        let Stats { unmatched, alerts, collapsed, repeats, held, excepted, .. } = user.stats;
 
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         families.gauges("build_info", "The sensor's version", None, [(version, 1)])?;
@@ -141,9 +143,17 @@ impl Collector for Source {
         ];
         let records = records.map(|(kind, value)| ([("kind", kind)], value));
         families.counters("records", "Records read from the buffers", records)?;
-        let executions = [("unmatched", unmatched), ("alerted", alerts), ("collapsed", collapsed), ("held", held)];
+        let executions = [
+            ("unmatched", unmatched),
+            ("alerted", alerts),
+            ("collapsed", collapsed),
+            ("held", held),
+            ("excepted", excepted),
+        ];
         let executions = executions.map(|(result, value)| ([("result", result)], value));
         families.counters("executions", "Executions by what the rules made of them", executions)?;
+        let uses = user.exceptions.iter().map(|(name, uses)| ([("exception", name.as_str())], *uses));
+        families.counters("exception_uses", "Matches that an exception has taken", uses)?;
         families.counter("alerts", "Alerts that were told at once", alerts)?;
         families.counter("alerts_repeated", "Alerts that were told later and stand for those collapsed", repeats)?;
         families.counter("law_violations", "Counters that were found to disagree", user.violations)?;

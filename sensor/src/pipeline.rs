@@ -10,6 +10,7 @@ mod extras;
 pub use extras::from_proc;
 
 use crate::detect::correlator::{Correlator, Match, Outcome};
+use crate::detect::exception::Exceptions;
 use crate::detect::moment::{Key, Moment};
 use crate::detect::rule::{Parameters, Rule, SOCAT};
 use crate::enrich::clock;
@@ -74,6 +75,7 @@ pub struct Pipeline {
     life: Life,
     /// Losses that alerts are marked with.
     marked: Ledger,
+    exceptions: Exceptions,
     noise: Noise,
     /// The kernel side's numbers, where there is one.
     counters: Option<Arc<Counters>>,
@@ -102,6 +104,7 @@ impl Pipeline {
             sequence: now.0.0 / 1_000,
             stats: Stats::default(),
             marked: Ledger::default(),
+            exceptions: Exceptions::default(),
             noise: Noise::new(Limits::default()),
             counters: None,
             missed: BTreeMap::new(),
@@ -224,13 +227,13 @@ impl Pipeline {
         match outcome {
             Some(Outcome::Match(Match { connection: Payload::Connection(held), elapsed_ms, assumed, .. })) => {
                 let found = Found { connection: Some(held), elapsed_ms, assumed };
-                self.alert(&found, event, sequence, extras);
+                self.alert(&found, event, sequence, &extras);
             }
             // The kernel side may have forgotten the connection and its record may have found no room: an execution that the rule
             // takes is then reported, rather than a shell missed.
             Some(Outcome::NoConnection) if event.reason == Reason::Pressure => {
                 let found = Found { connection: None, elapsed_ms: 0, assumed: Vec::new() };
-                self.alert(&found, event, sequence, extras);
+                self.alert(&found, event, sequence, &extras);
             }
             outcome => {
                 self.stats.unmatched += 1;

@@ -11,7 +11,7 @@ pub struct Stats {
     pub duplicates: u64,
     /// Executions.
     pub executions: u64,
-    /// Executions that a rule has taken: each is an alert that was told at once, or collapsed or held back.
+    /// Executions that a rule has taken: each is an alert that was told at once, or collapsed, or held back, or excepted.
     pub matched: u64,
     /// Executions that no rule has taken.
     pub unmatched: u64,
@@ -23,6 +23,8 @@ pub struct Stats {
     pub repeats: u64,
     /// Matches beyond the limit of their destination, which were only counted.
     pub held: u64,
+    /// Matches that an exception has taken.
+    pub excepted: u64,
     /// Records that could not be decoded.
     pub undecodable: u64,
     /// Longest time from an execution to its alert being handed to the outputs, in nanoseconds.

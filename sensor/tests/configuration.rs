@@ -16,9 +16,23 @@ struct Entry {
 }
 
 /// A value of each key that is not its default, in the notation of TOML.
-const OTHERS: [(&str, &str); 25] = [
+const OTHERS: [(&str, &str); 39] = [
     ("rule.span", "'6s'"),
     ("rule.excluded", "[]"),
+    ("exception.name", "'y'"),
+    ("exception.reason", "'y'"),
+    ("exception.until", "'2027-01-31'"),
+    ("exception.rule", "'reverse-shell-via-child'"),
+    ("exception.executable", "'/x'"),
+    ("exception.arguments", "'x *'"),
+    ("exception.parent", "'/x'"),
+    ("exception.parent_arguments", "'x *'"),
+    ("exception.ancestor", "'x'"),
+    ("exception.container", "'x*'"),
+    ("exception.user", "'x'"),
+    ("exception.source", "'10.0.0.0/8'"),
+    ("exception.destination", "'10.0.0.0/8'"),
+    ("exception.port", "2"),
     ("hooks.connect", "'kprobe'"),
     ("hooks.accept", "'off'"),
     ("host.id", "'x'"),
@@ -50,6 +64,22 @@ fn text(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)).unwrap()
 }
 
+/// What an exception needs, whatever else it has.
+const EXCEPTION: [(&str, &str); 3] = [("name", "'x'"), ("reason", "'x'"), ("port", "1")];
+
+/// A key with a value. An exception is one of many, and is given what it needs beside.
+fn setting(key: &str, value: &str) -> String {
+    match key.strip_prefix("exception.") {
+        Some(name) => format!("[[exception]]\n{name} = {value}\n{}", exception_without(name)),
+        None => format!("{key} = {value}\n"),
+    }
+}
+
+fn exception_without(name: &str) -> String {
+    let others = EXCEPTION.iter().filter(|(other, _)| *other != name);
+    others.map(|(other, value)| format!("{other} = {value}\n")).collect()
+}
+
 /// Reads a configuration as `sensor check` does.
 fn load(text: &str) -> Result<Config, String> {
     let directory = tempfile::tempdir().unwrap();
@@ -61,8 +91,12 @@ fn load(text: &str) -> Result<Config, String> {
 /// The keys of the code, by what it says of a key that no table has.
 fn keys(table: &str, found: &mut BTreeSet<String>) {
     const NONE: &str = "no-such-key";
-    let at = if table.is_empty() { NONE.to_owned() } else { format!("{table}.{NONE}") };
-    let error = load(&format!("{at} = 1")).unwrap_err();
+    let text = match table {
+        "" => format!("{NONE} = 1"),
+        "exception" => format!("[[exception]]\n{NONE} = 1"),
+        _ => format!("{table}.{NONE} = 1"),
+    };
+    let error = load(&text).unwrap_err();
     let Some((_, expected)) = error.split_once(&format!("unknown key `{NONE}`, expected ")) else {
         let is_key = ["invalid type: map", "unknown variant"].iter().any(|words| error.contains(words));
         assert!(is_key, "{table} is neither a table nor a key: {error}");
@@ -91,7 +125,7 @@ fn reference() -> BTreeMap<String, Entry> {
     let mut entries = BTreeMap::new();
     for line in text.lines() {
         if let Some(heading) = line.strip_prefix("## `[") {
-            section = heading.strip_suffix("]`").unwrap();
+            section = heading.strip_suffix("]`").unwrap().trim_matches(['[', ']']);
         }
         let Some(row) = line.strip_prefix("| `") else { continue };
         let cells: Vec<_> = row.splitn(4, " | ").collect();
@@ -126,6 +160,11 @@ fn defaults_are_those_of_the_reference() {
     let effective: Table = load(required).unwrap().to_toml().parse().unwrap();
     for (key, Entry { default, .. }) in reference() {
         match &*default {
+            "required" if key.starts_with("exception.") => {
+                let name = key.trim_start_matches("exception.");
+                let error = load(&format!("[[exception]]\n{}", exception_without(name))).unwrap_err();
+                assert!(error.contains(&format!("missing field `{name}`")), "{key}: {error}");
+            }
             "required" => {
                 let name = key.rsplit('.').next().unwrap();
                 let without: String = required.lines().filter(|line| !line.starts_with(&key)).collect();
@@ -155,7 +194,7 @@ fn a_reload_applies_what_the_reference_says() {
     for (key, other) in OTHERS.iter().chain([&LISTEN]) {
         let before = load(table(key)).unwrap();
         let rest: String = table(key).lines().filter(|line| !line.starts_with(key)).collect();
-        let after = load(&format!("{rest}\n{key} = {other}\n")).unwrap();
+        let after = load(&format!("{rest}\n{}", setting(key, other))).unwrap();
         assert_ne!(before, after, "{other} is the default of {key}");
         let restart = before.restart_needed(&after);
         let applies = &*reference[*key].applies;
@@ -178,7 +217,7 @@ fn the_installed_file_names_every_key() {
     for line in text.lines() {
         let line = line.trim_start_matches("# ");
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            section = name;
+            section = name.trim_matches(['[', ']']);
         } else if let Some((key, _)) = line.split_once(" = ") {
             named.insert(format!("{section}.{key}"));
         }

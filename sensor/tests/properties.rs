@@ -185,7 +185,7 @@ fn replayed(stream: &[Value], hold: u32) -> Vec<Pair> {
     let path = file.path().display().to_string();
     let options = Cli::parse_from(["replay", "--format", "json", "--hold", &hold.to_string(), &path]).options;
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit = replay(&options, &Parameters::default(), &mut out, &mut err, false);
+    let exit = replay(&options, (&Parameters::default(), &[]), &mut out, &mut err, false);
     assert_eq!((exit, String::from_utf8(err).unwrap().as_str()), (Exit::Ok, ""));
     let mut pairs: Vec<Pair> = documents(&String::from_utf8(out).unwrap())
         .iter()

@@ -24,7 +24,7 @@ fn replayed(files: &[PathBuf], arguments: &[&str]) -> Vec<Pair> {
     let arguments = ["replay", "--format", "json"].iter().chain(arguments).map(|text| (*text).to_owned());
     let options = Cli::parse_from(arguments.chain(files.iter().map(|file| file.display().to_string()))).options;
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    assert_eq!(replay(&options, &Parameters::default(), &mut out, &mut err, false), Exit::Ok);
+    assert_eq!(replay(&options, (&Parameters::default(), &[]), &mut out, &mut err, false), Exit::Ok);
     assert_eq!(String::from_utf8(err).unwrap(), "");
     pairs(out)
 }
@@ -48,6 +48,29 @@ fn found(files: &[PathBuf]) -> Vec<Pair> {
     let output = Command::new(env!("CARGO_BIN_EXE_sensor")).arg("replay").args(files).output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
     pairs(output.stdout)
+}
+
+#[test]
+fn an_exception_takes_its_matches_from_a_replay() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("sensor.toml");
+    let left = |destination: &str| {
+        let text = format!("[[exception]]\nname = \"a\"\nreason = \"b\"\ndestination = \"{destination}\"\n");
+        fs::write(&config, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sensor"));
+        let output = command.arg("--config").arg(&config).arg("replay").args(vectors()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        documents(&String::from_utf8(output.stdout).unwrap())
+    };
+    let all = left("192.0.2.255");
+    let others = left("0.0.0.0/0");
+    let v6 = |alert: &&serde_json::Value| {
+        let address = alert["destination"]["ip"].as_str().unwrap().parse::<std::net::IpAddr>().unwrap();
+        address.to_canonical().is_ipv6()
+    };
+    assert_eq!(all.len(), 88);
+    assert_eq!(others.len(), all.iter().filter(v6).count());
+    assert!(others.iter().all(|alert| v6(&alert)) && others.len() < all.len());
 }
 
 #[test]

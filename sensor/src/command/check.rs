@@ -3,6 +3,7 @@
 
 use super::exit::Exit;
 use crate::config::{Config, DEFAULT_PATH};
+use crate::enrich::clock;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -19,6 +20,10 @@ pub fn run(config: Option<&Path>, out: &mut impl Write, log: &mut impl Write) ->
             return Exit::Config;
         }
     };
+    let (_, now) = clock::now();
+    for warning in loaded.exception.iter().flat_map(|exception| exception.warnings(now)) {
+        let _ = writeln!(log, "sensor: {warning}");
+    }
     match print(&loaded, config, out) {
         Ok(()) => Exit::Ok,
         Err(error) => {
@@ -59,6 +64,7 @@ mod tests {
         assert_eq!((exit, &*log), (Exit::Ok, ""));
         let expected = "[rule]\nspan = \"7s\"\n\
             excluded = [\"127.0.0.0/8\", \"169.254.0.0/16\", \"224.0.0.0/4\", \"::1/128\"]\n\n\
+            # [[exception]] is not there: every match gives an alert\n\n\
             [hooks]\nconnect = \"auto\"\naccept = \"auto\"\n\n\
             [host]\n# id is not set: the machine id\nname = \"a \\\"b\\\"\"\n\n\
             [kernel]\n# btf is not set: /sys/kernel/btf/vmlinux\n\n\
@@ -74,6 +80,17 @@ mod tests {
         let again = directory.path().join("again.toml");
         std::fs::write(&again, &out).unwrap();
         assert_eq!(Config::load(Some(&again)).unwrap(), Config::load(Some(&path)).unwrap());
+    }
+
+    #[test]
+    fn an_exception_that_hides_a_shell_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sensor.toml");
+        let text = "[[exception]]\nname = \"a\"\nreason = \"b\"\nexecutable = \"*/zsh\"\n";
+        std::fs::write(&path, text).unwrap();
+        let (exit, out, log) = check(&path);
+        assert_eq!(log, "sensor: exception \"a\" is so wide that no reverse shell of zsh gives an alert\n");
+        assert!(exit == Exit::Ok && out.contains(text), "{out}");
     }
 
     #[test]

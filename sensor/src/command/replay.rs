@@ -16,6 +16,7 @@ pub mod stream;
 
 use super::exit::Exit;
 use crate::alert::{self, Finding};
+use crate::detect::exception::Exception;
 use crate::detect::moment::Moment;
 use crate::detect::rule::{Parameters, Rule};
 use crate::event::WallTime;
@@ -53,16 +54,16 @@ pub enum Format {
 
 /// Runs `sensor replay` on the process's own streams.
 #[must_use]
-pub fn run(options: &Options, parameters: &Parameters) -> Exit {
+pub fn run(options: &Options, parameters: &Parameters, exceptions: &[Exception]) -> Exit {
     let mut out = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
     let terminal = io::stderr().is_terminal();
-    replay(options, parameters, &mut out, &mut io::stderr().lock(), terminal)
+    replay(options, (parameters, exceptions), &mut out, &mut io::stderr().lock(), terminal)
 }
 
 /// Replays the files; alerts go to `out`, everything else to `err`, with progress if that is a terminal.
 pub fn replay(
     options: &Options,
-    parameters: &Parameters,
+    (parameters, exceptions): (&Parameters, &[Exception]),
     out: &mut dyn Write,
     err: &mut dyn Write,
     terminal: bool,
@@ -70,7 +71,7 @@ pub fn replay(
     let Options { source, format } = options;
     let format = format.unwrap_or_else(|| if io::stdout().is_terminal() { Format::Text } else { Format::Json });
     let look = Look::of(&io::stdout());
-    let mut writer = Writer { parameters, out, format, look, created: now() };
+    let mut writer = Writer { parameters, exceptions, out, format, look, created: now() };
     let hold = source.hold as usize;
     judge_all("replay", (source, Keep::Stages), parameters, (err, terminal), &mut |stream, rules| {
         matches(stream, parameters.span_ms(), hold, |lines, found| writer.alert(rules, lines, found))?;
@@ -85,6 +86,7 @@ fn now() -> WallTime {
 
 struct Writer<'w> {
     parameters: &'w Parameters,
+    exceptions: &'w [Exception],
     out: &'w mut dyn Write,
     format: Format,
     look: Look,
@@ -115,6 +117,10 @@ impl Writer<'_> {
             assumed: &rule_of_first.assumed(self.parameters, &exec_facts),
         };
         let alert = alert::document(&finding, self.created);
+        let at = WallTime(exec_facts.time.0.saturating_mul(1_000_000));
+        if self.exceptions.iter().any(|exception| exception.covers(&alert, at)) {
+            return Ok(());
+        }
         let text = match self.format {
             Format::Json => format!("{alert}\n"),
             Format::Text => block(&alert, self.look),

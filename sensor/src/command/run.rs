@@ -15,6 +15,7 @@ use self::watch::Watch;
 use super::exit::Exit;
 use super::replay::Format;
 use crate::config::Config;
+use crate::detect::exception::Exception;
 use crate::detect::rule::Parameters;
 use crate::enrich::clock;
 use crate::enrich::host::NoBootId;
@@ -308,6 +309,14 @@ impl Running {
             tracing::error!("stopped; {lost} documents could not be written");
             Exit::Failed
         }
+    }
+}
+
+/// Says what is doubtful about exceptions.
+fn warn_of(exceptions: &[Exception]) {
+    let (_, now) = clock::now();
+    for warning in exceptions.iter().flat_map(|exception| exception.warnings(now)) {
+        tracing::warn!("{warning}");
     }
 }
 

@@ -98,9 +98,11 @@ fn perform(config: &Config, report: &mut Report) -> Result<(), Failure> {
 /// The configuration of the sensor under test: what decides about alerts, and nobody but this process to tell.
 fn under_test(config: &Config) -> Config {
     // Taken apart completely, so that a new section cannot be forgotten.
-    let Config { rule, hooks, host, kernel, rings, output: _, noise: _, life: _, metrics: _ } = config.clone();
+    let Config { rule, exception: _, hooks, host, kernel, rings, output: _, noise: _, life: _, metrics: _ } =
+        config.clone();
     Config {
         rule,
+        exception: Vec::new(),
         hooks,
         host,
         kernel,

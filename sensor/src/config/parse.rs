@@ -73,6 +73,9 @@ fn key_at(table: &DeTable<'_>, at: usize) -> Option<String> {
         let name = key.get_ref();
         let inner = match value.get_ref() {
             DeValue::Table(table) => key_at(table, at),
+            DeValue::Array(elements) => {
+                elements.iter().filter_map(|one| one.get_ref().as_table()).find_map(|table| key_at(table, at))
+            }
             _ => None,
         };
         let here = key.span().contains(&at) || value.span().contains(&at);
@@ -139,7 +142,7 @@ pub(super) fn excluded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     Ok(networks.into_iter().map(|Network(network)| network).collect())
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     let network = text.parse::<IpNet>().or_else(|_| address()).map_err(|_| format!("{text:?} is no network"))?;
     if network.addr() != network.network() {

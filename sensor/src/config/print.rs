@@ -3,6 +3,8 @@
 use super::{
     Config, Elasticsearch, Hook, Hooks, Host, Kernel, Life, Metrics, Noise, Output, Rings, Rule, Spool, Syslog,
 };
+use crate::detect::exception::{Conditions, Exception};
+use ipnet::IpNet;
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -11,7 +13,7 @@ use std::time::Duration;
 /// The whole configuration. A key that has no value is shown as a comment that says what holds instead.
 pub(super) fn config(config: &Config) -> String {
     // Taken apart completely, so that a new key cannot be forgotten.
-    let Config { rule, hooks, host, kernel, rings, output, noise, life, metrics } = config;
+    let Config { rule, exception, hooks, host, kernel, rings, output, noise, life, metrics } = config;
     let Rule { span, excluded } = rule;
     let Hooks { connect, accept } = hooks;
     let Host { id, name } = host;
@@ -25,6 +27,7 @@ pub(super) fn config(config: &Config) -> String {
     let networks: Vec<String> = excluded.iter().map(|network| quoted(&network.to_string())).collect();
     let mut text = String::new();
     section(&mut text, "rule", &[("span", Ok(quoted(&duration(*span)))), ("excluded", Ok(list(&networks)))]);
+    exceptions(&mut text, exception);
     section(
         &mut text,
         "hooks",
@@ -84,6 +87,37 @@ pub(super) fn config(config: &Config) -> String {
     let listen = listen.as_ref().map(|listen| quoted(&listen.to_string())).ok_or("nobody can ask");
     section(&mut text, "metrics", &[("listen", listen)]);
     text
+}
+
+fn exceptions(text: &mut String, exceptions: &[Exception]) {
+    if exceptions.is_empty() {
+        text.push_str("\n# [[exception]] is not there: every match gives an alert\n");
+    }
+    for Exception { name, reason, until, conditions } in exceptions {
+        let Conditions { rule, executable, arguments, parent, parent_arguments, .. } = conditions;
+        let Conditions { ancestor, user, container, source, destination, port, .. } = conditions;
+        let text_of = |value: &Option<String>| value.as_deref().map(quoted);
+        let network = |network: &Option<IpNet>| network.map(|network| quoted(&network.to_string()));
+        let keys = [
+            ("name", Some(quoted(name))),
+            ("reason", Some(quoted(reason))),
+            ("until", until.map(|date| quoted(&date.to_string()))),
+            ("rule", text_of(rule)),
+            ("executable", text_of(executable)),
+            ("arguments", text_of(arguments)),
+            ("parent", text_of(parent)),
+            ("parent_arguments", text_of(parent_arguments)),
+            ("ancestor", text_of(ancestor)),
+            ("user", text_of(user)),
+            ("container", text_of(container)),
+            ("source", network(source)),
+            ("destination", network(destination)),
+            ("port", port.map(|port| port.to_string())),
+        ];
+        // A condition that is not given asks for nothing.
+        let given: Vec<_> = keys.into_iter().filter_map(|(key, value)| Some((key, Ok(value?)))).collect();
+        section(text, "[exception]", &given);
+    }
 }
 
 /// One table: its keys with their values, or with what holds without one.

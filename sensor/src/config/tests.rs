@@ -16,9 +16,10 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
 
 #[test]
 fn nothing_said_is_the_rule_as_published() {
-    let Config { rule, hooks, host, kernel, rings, output, noise, life, metrics } = read("");
+    let Config { rule, exception, hooks, host, kernel, rings, output, noise, life, metrics } = read("");
     assert_eq!(rule.span, Duration::from_millis(5000));
     assert_eq!(rule.excluded, nets(&["127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128"]));
+    assert_eq!(exception, []);
     assert_eq!(hooks, Hooks { connect: Hook::Auto, accept: Some(Hook::Auto) });
     assert_eq!((host, kernel), (Host { id: None, name: None }, Kernel { btf: None }));
     assert_eq!((rings.connections, rings.executions), (524_288, 4_194_304));
@@ -40,6 +41,20 @@ fn the_documented_example_is_the_defaults() {
     // The keys that have no default stand there as comments; with the marks taken away they are valid too.
     let with_all = text.replace("# id = ", "id = ").replace("# name = ", "name = ").replace("# btf = ", "btf = ");
     let with_all = [
+        "[[exception]]",
+        "reason = ",
+        "until = ",
+        "rule = ",
+        "executable = ",
+        "arguments = ",
+        "parent = ",
+        "parent_arguments = ",
+        "ancestor = ",
+        "container = ",
+        "user = ",
+        "source = ",
+        "destination = ",
+        "port = ",
         "[output.syslog]",
         "to = ",
         "[output.elasticsearch]",
@@ -52,6 +67,8 @@ fn the_documented_example_is_the_defaults() {
     .fold(with_all, |text, key| text.replace(&format!("# {key}"), key));
     let config = read(&with_all);
     assert!(config.host.id.is_some() && config.host.name.is_some() && config.kernel.btf.is_some());
+    assert!(config.exception.iter().all(|one| one.until.is_some() && one.conditions.port.is_some()));
+    assert_eq!(config.exception.len(), 1);
     assert!(config.output.syslog.is_some());
     let elasticsearch = config.output.elasticsearch.unwrap();
     assert_eq!(elasticsearch.data_stream, Elasticsearch::data_stream());
@@ -158,7 +175,13 @@ fn an_error_says_where_what_and_what_is_allowed() {
     let networks = format!("[rule]\nexcluded = [{}]", "'192.0.2.1', ".repeat(MAX_EXCLUDED + 1));
     for (text, line, column, key, message) in [
         ("[rule]\nspam = 1", 2, 1, "rule.spam", "unknown key `spam`, expected `span` or `excluded`"),
-        ("[rules]\n", 1, 2, "rules", "unknown key `rules`, expected one of `rule`, `hooks`, `host`, `kernel`, `rings`"),
+        (
+            "[rules]\n",
+            1,
+            2,
+            "rules",
+            "unknown key `rules`, expected one of `rule`, `exception`, `hooks`, `host`, `kernel`, `rings`",
+        ),
         (
             "[rule]\nspan = 5",
             2,
@@ -377,6 +400,7 @@ fn any_config() -> impl Strategy<Value = Config> {
         |((millis, excluded), (connect, accept, id, name, btf, connections, executions), output, (life, noise))| {
             Config {
                 rule: Rule { span: Duration::from_millis(millis), excluded },
+                exception: Vec::new(),
                 hooks: Hooks { connect, accept },
                 host: Host { id, name },
                 kernel: Kernel { btf: btf.map(|name| Path::new("/").join(name)) },

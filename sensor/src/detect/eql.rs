@@ -18,6 +18,16 @@ pub fn like(value: &str, pattern: &str) -> bool {
     if !pattern.contains(['*', '?']) {
         return value.eq_ignore_ascii_case(pattern);
     }
+    fits(value, pattern, |one, other| one.eq_ignore_ascii_case(&other))
+}
+
+/// The same where small and large letters differ, as `like` of EQL. No longer than the product of both lengths, whatever they are.
+#[must_use]
+pub fn glob(value: &str, pattern: &str) -> bool {
+    fits(value, pattern, |one, other| one == other)
+}
+
+fn fits(value: &str, pattern: &str, same: fn(char, char) -> bool) -> bool {
     // Where to go on when the text after a `*` does not fit: one character farther than the last time.
     let mut retry: Option<(&str, &str)> = None;
     let (mut value, mut pattern) = (value, pattern);
@@ -31,7 +41,7 @@ pub fn like(value: &str, pattern: &str) -> bool {
                 continue;
             }
             (None, None) => return true,
-            (Some(one), Some(other)) if one == '?' || one.eq_ignore_ascii_case(&other) => {
+            (Some(one), Some(other)) if one == '?' || same(one, other) => {
                 (value, pattern) = (found.as_str(), expected.as_str());
                 continue;
             }

@@ -1,7 +1,8 @@
-//! Detection: the rule language's operators, the rules as data, the correlator. Pure: no I/O, no clock.
+//! Detection: the rule language's operators, the rules as data, the correlator, exceptions. Pure: no I/O, no clock.
 
 pub mod correlator;
 pub mod eql;
+pub mod exception;
 pub mod moment;
 pub mod rule;
 pub mod sequence;

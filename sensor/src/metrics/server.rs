@@ -203,7 +203,8 @@ mod tests {
     fn source(silent: Duration) -> Source {
         let polled = Instant::now().checked_sub(silent).unwrap();
         let (stats, missed) = (Stats::default(), BTreeMap::from([("exec".to_owned(), 3)]));
-        let user_side = UserSide { polled, stats, evicted: 0, violations: 0, outputs: Vec::new(), missed };
+        let exceptions = BTreeMap::from([("health".to_owned(), 2)]);
+        let user_side = UserSide { polled, stats, evicted: 0, violations: 0, outputs: Vec::new(), exceptions, missed };
         let counters = Arc::new(Counters::zero());
         Source { counters, rings: Vec::new(), hooks: Vec::new(), board: Arc::new(Mutex::new(user_side)) }
     }

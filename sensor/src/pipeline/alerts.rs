@@ -2,6 +2,7 @@
 
 use super::{Held, Pipeline};
 use crate::alert::{self, Finding};
+use crate::detect::exception::{Exception, Exceptions};
 use crate::enrich::clock;
 use crate::event::ecs::{self, Extras, Origin};
 use crate::event::facts::Field;
@@ -26,10 +27,33 @@ impl Pipeline {
         self.noise.set_limits(limits);
     }
 
-    /// An execution has matched: tells it, or counts it to be told later.
-    pub(super) fn alert(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: Extras) {
+    /// Matches that give no alert from now on.
+    pub fn set_exceptions(&mut self, exceptions: Vec<Exception>) {
+        self.exceptions.set(exceptions);
+    }
+
+    /// Those in force, with their uses.
+    #[must_use]
+    pub fn exceptions(&self) -> &Exceptions {
+        &self.exceptions
+    }
+
+    /// An execution has matched: tells it, or counts it to be told later, or as excepted.
+    pub(super) fn alert(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: &Extras) {
         self.stats.matched += 1;
         let (boot, _) = clock::now();
+        let mut alert = None;
+        if !self.exceptions.is_empty() {
+            let made = self.alert_of(found, exec, sequence, extras);
+            if let Some(exception) = self.exceptions.cover(&made, self.origin.offset.wall(exec.at)) {
+                let (name, pid) = (&exception.name, exec.process.tgid);
+                tracing::debug!(name, pid, "an alert is excepted");
+                self.stats.excepted += 1;
+                self.tell_noise(boot);
+                return;
+            }
+            alert = Some(made);
+        }
         let subject = Subject {
             process: self.origin.entity_id(exec.process),
             rule: self.correlator.rule().id,
@@ -37,13 +61,13 @@ impl Pipeline {
         };
         match self.noise.judge(&subject, boot) {
             Decision::Tell => {
-                let alert = self.alert_of(found, exec, sequence, extras);
+                let alert = alert.unwrap_or_else(|| self.alert_of(found, exec, sequence, extras));
                 self.send(alert);
                 let (boot, _) = clock::now();
                 self.stats.alerted(Duration::from_nanos(boot.0.saturating_sub(exec.at.0)));
             }
             Decision::Collapse => {
-                let alert = self.alert_of(found, exec, sequence, extras);
+                let alert = alert.unwrap_or_else(|| self.alert_of(found, exec, sequence, extras));
                 self.noise.keep(&subject, alert.to_string());
                 self.stats.collapsed += 1;
             }
@@ -98,11 +122,11 @@ impl Pipeline {
         }
     }
 
-    fn alert_of(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: Extras) -> Value {
+    fn alert_of(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: &Extras) -> Value {
         let mut extras = if self.outputs.take_events() {
-            extras
+            extras.clone()
         } else {
-            Extras { parent: extras.parent, ..self.extras(exec.uid, exec.process, None) }
+            Extras { parent: extras.parent.clone(), ..self.extras(exec.uid, exec.process, None) }
         };
         // A recorded execution stays as it was recorded, so that a replay gives the same alert.
         if extras.parent.is_none() && !self.outputs.take_events() {

@@ -176,8 +176,8 @@ mod tests {
         let micros = message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().trim_end().parse::<u64>().unwrap();
         assert!(micros > 0);
         systemd.ready("as before");
-        assert_eq!(told(&socket).as_deref(), Some("READY=1\n"));
         assert_eq!(told(&socket).as_deref(), Some("STATUS=as before\n"));
+        assert_eq!(told(&socket).as_deref(), Some("READY=1\n"));
     }
 
     #[test]

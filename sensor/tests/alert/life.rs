@@ -126,6 +126,7 @@ fn a_heartbeat_has_the_numbers_since_the_start() {
                 "collapsed": 1,
                 "repeats": 0,
                 "held": 0,
+                "excepted": 0,
                 "lost": 3,
                 "hooks": [{"name": "exec", "seen": 9, "settled": 9, "lost": 2}],
                 "outputs": [{"name": "file", "queued": 3, "delivered": 3, "spooled": 0, "dropped": 0}],

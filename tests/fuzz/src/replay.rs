@@ -84,7 +84,7 @@ fn alerts(file: &MemoryFile, malformed: usize) -> usize {
 fn run(file: &MemoryFile, format: Format) -> (String, String) {
     let options = Options { source: source(file), format: Some(format) };
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit = sensor::command::replay::replay(&options, &Parameters::default(), &mut out, &mut err, false);
+    let exit = sensor::command::replay::replay(&options, (&Parameters::default(), &[]), &mut out, &mut err, false);
     assert_eq!(exit == Exit::Ok, err.is_empty());
     (text(out), text(err))
 }

@@ -7,6 +7,7 @@ mod benign;
 mod border;
 mod connect;
 mod doctor;
+mod exceptions;
 mod identity;
 mod life;
 mod load;
@@ -102,6 +103,7 @@ pub(crate) const TABLE: &[&[Case]] = &[
     life::CASES,
     output::CASES,
     reload::CASES,
+    exceptions::CASES,
     stream::CASES,
     remote::CASES,
     metrics::CASES,

@@ -51,6 +51,7 @@ fn user_side(pipeline: &Pipeline, violations: u64) -> UserSide {
         evicted: pipeline.evicted(),
         violations,
         outputs: pipeline.outputs().stats(),
+        exceptions: pipeline.exceptions().uses().clone(),
         missed: pipeline.missed().clone(),
     }
 }

@@ -4,7 +4,7 @@
 use super::needs::needs;
 use super::outputs::{self, Wanted, local, transport, wanted};
 use super::watch::Watch;
-use super::{Options, parameters};
+use super::{Options, parameters, warn_of};
 use crate::config::{Config, ConfigError, Output, Place};
 use crate::kernel::load::Loaded;
 use crate::output::Outputs;
@@ -39,10 +39,13 @@ impl Reload {
         let new = Config::load(self.config_path.as_deref())?;
         loaded.settings.write(&new.kernel_slot());
         pipeline.set_parameters(parameters(&new));
+        warn_of(&new.exception);
+        pipeline.set_exceptions(new.exception.clone());
         pipeline.set_noise(new.noise.limits());
         watch.set_heartbeat(new.life.heartbeat);
         pipeline.outputs_mut().set_life(outputs::life(&new.life));
         self.config.rule = new.rule.clone();
+        self.config.exception = new.exception.clone();
         self.config.noise = new.noise.clone();
         self.config.life = new.life.clone();
         let reasons = self.outputs(&new, pipeline.outputs_mut());

@@ -38,6 +38,7 @@ pub(super) fn log(
         "collapsed": stats.collapsed,
         "repeats": stats.repeats,
         "held": stats.held,
+        "excepted": stats.excepted,
         "slowest_ns": stats.slowest_ns,
         "outputs": Value::from_iter(outputs.iter().map(of_output)),
     });

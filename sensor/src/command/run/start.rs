@@ -3,7 +3,7 @@
 use super::before::look_around;
 use super::metrics::Metrics;
 use super::outputs::Opened;
-use super::{Options, needs, outputs, parameters};
+use super::{Options, needs, outputs, parameters, warn_of};
 use crate::config::{Config, Hook};
 use crate::detect::rule::{REVERSE_SHELL_VIA_CHILD, kernel_names};
 use crate::enrich::clock;
@@ -95,6 +95,8 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     let users = Users::new(PathBuf::from("/etc/passwd"));
     let mut pipeline = Pipeline::new(&REVERSE_SHELL_VIA_CHILD, parameters(config), origin, users, outputs);
     pipeline.count(Arc::clone(&loaded.counters));
+    warn_of(&config.exception);
+    pipeline.set_exceptions(config.exception.clone());
     pipeline.set_noise(config.noise.limits());
     // The numbers of another namespace's processes would be taken for those of the host's.
     if processes.is_ok() {

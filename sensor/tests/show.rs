@@ -30,6 +30,7 @@ fn events() -> Vec<Value> {
     for event in &mut events {
         event["process"]["pid"] = json!(42);
         event["source"] = json!({"ip": "10.0.0.9", "port": 40000});
+        event["process"]["parent"] = json!({"name": "sshd"});
     }
     events
 }
@@ -59,7 +60,7 @@ fn events_are_shown_process_by_process_in_the_order_of_time() {
     fs::write(folder.path().join("events"), lines(&events)).unwrap();
     let (exit, shown, said) = run(folder.path(), &["events"]);
     assert_eq!((exit, said.as_str()), (0, ""));
-    let expected = "bash pid 42, on h
+    let expected = "bash pid 42, on h, child of sshd
   \u{251c}\u{2500} 1970-01-01T00:00:00.000000000Z 10.0.0.9:40000 \u{2500}\u{2500}\u{25b6} 198.51.100.1:4444 outbound
   \u{2514}\u{2500} +10 ms bash -i
 

@@ -137,8 +137,10 @@ impl Timeline {
     #[must_use]
     pub fn facts(&self) -> String {
         let host = self.host.as_ref().map(|host| format!("on {}", elided(host, 60)));
-        let parent =
-            self.parent.as_ref().map(|parent| format!("child of {} ({})", elided(parent.title(), 40), facts(parent)));
+        let parent = self.parent.as_ref().map(|parent| match (elided(parent.title(), 40), facts(parent)) {
+            (name, known) if known.is_empty() => format!("child of {name}"),
+            (name, known) => format!("child of {name} ({known})"),
+        });
         let all: Vec<String> =
             [Some(facts(&self.program)), host, parent].into_iter().flatten().filter(|one| !one.is_empty()).collect();
         all.join(", ")

@@ -71,7 +71,9 @@ fn exec_trace(ctx: TracePointContext) -> u32 {
 fn executed<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bprm: Kptr<A>) {
     let Some(name) = comm(task) else { return lost(ctx) };
     let file = if bprm.is_null() { task.exe_file() } else { bprm.follow(offset!(binprm_file)) };
-    let parent = is_parent(name) || file.is_some_and(is_parent_file);
+    // None as null: the compiler may keep what a `None` holds, which is nothing, and verifiers up to 6.2 refuse that.
+    let file = file.unwrap_or(Kptr::new(core::ptr::null()));
+    let parent = is_parent(name) || !file.is_null() && is_parent_file(file);
     let last = last_armed();
     if !parent && last == 0 {
         return;
@@ -83,7 +85,7 @@ fn executed<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bpr
         return;
     }
     count(Counter::ExecSeen);
-    if !parent && !is_executed(name) && !file.and_then(file_name).is_some_and(is_executed) {
+    if !parent && !is_executed(name) && (file.is_null() || !file_name(file).is_some_and(is_executed)) {
         return count(Counter::ExecName);
     }
     let (Some(tgid), Some(start_ns)) = (task.read::<u32>(offset!(task_tgid)), start_of(task)) else {

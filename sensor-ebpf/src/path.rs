@@ -49,7 +49,7 @@ fn walk<const MAX: usize>(task: Kptr<Probed>, len: *mut u32, room: *mut u8) -> O
             return Some(PATH_CUT);
         }
         let up = dentry.follow(offset!(dentry_parent))?;
-        let size = component(dentry, room.wrapping_add(at & (MAX - 1)))?;
+        let size = component(dentry, room.wrapping_add(masked::<MAX>(at)))?;
         // SAFETY: as above.
         unsafe { len.write_volatile((at + size) as u32) };
         if up.address() == dentry.address() {
@@ -58,6 +58,15 @@ fn walk<const MAX: usize>(task: Kptr<Probed>, len: *mut u32, room: *mut u8) -> O
         dentry = up;
     }
     Some(PATH_CUT)
+}
+
+/// The place, which is below `MAX` anyway, in a form in which the verifier knows that too wherever the compiler keeps it: up to 6.2 a
+/// comparison says nothing about the copy that was put aside before.
+#[inline(always)]
+fn masked<const MAX: usize>(at: usize) -> usize {
+    // SAFETY: a local variable. The compiler, which knows that the mask changes nothing, must not leave it out.
+    let at = unsafe { core::ptr::read_volatile(&raw const at) };
+    at & (MAX - 1)
 }
 
 /// Copies a dentry's name and a zero; the number of bytes written, at most [`PATH_SLACK`].

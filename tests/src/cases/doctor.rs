@@ -104,7 +104,8 @@ fn agrees(lab: &Lab) -> Result<()> {
         match hook["fact"].as_str() {
             Some("connect") => ensure!(hook["chosen"] == *sensor.hooks().connect, "{:?}: {hook}", sensor.hooks()),
             Some("accept") => ensure!(hook["chosen"] == *sensor.hooks().accept, "{:?}: {hook}", sensor.hooks()),
-            Some("exec") => {}
+            // No kernel lacks what any of them is made of.
+            Some("exec") => ensure!(candidates.iter().all(|one| one["state"] == "works"), "refused: {hook}"),
             _ => bail!("no such fact: {hook}"),
         }
     }

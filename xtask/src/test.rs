@@ -23,8 +23,8 @@ pub(crate) struct Options {
     /// Also build the eBPF object in two directories and compare the bytes
     #[arg(long)]
     reproducible: bool,
-    /// In virtual machines, every kernel and processor that can be had, where otherwise the newest stands for all, and what the
-    /// programs of the kernel side cost; takes hours
+    /// In virtual machines, every kernel and processor that can be had, a distribution on each of the usual kernels, and guests
+    /// that go wrong; takes hours
     #[arg(long)]
     full: bool,
     /// Only unit and end-to-end tests whose names contain this; without virtual machines, unless they are a step asked for

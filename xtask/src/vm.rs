@@ -85,10 +85,13 @@ pub(crate) fn vm(root: &Path, options: &Options) -> Result<ExitCode> {
     Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The series on which the usual tests have a distribution: that distribution's own.
+const DISTRIBUTION: &str = "6.12";
+
 /// How much of it all is a part of all tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// What every change must pass: the usual kernels, a distribution on one of them, and the service there and on another.
+    /// What every change must pass: the usual kernels and what the programs cost there, and a distribution on one of them.
     Usual,
     /// Every kernel and processor, distributions on several kernels, and guests that go wrong.
     Full,
@@ -121,7 +124,10 @@ fn parts(extent: Extent) -> Result<Vec<Options>> {
     };
     let usual = Vec::new;
     Ok(match extent {
-        Extent::Usual => vec![part(machine::X86_64, vec![Wanted::Newest], &[Suite::Core])],
+        Extent::Usual => vec![
+            part(machine::X86_64, usual(), &[Suite::Core, Suite::Cost]),
+            part(machine::X86_64, vec![DISTRIBUTION.parse()?], &[Suite::Shells, Suite::Systemd]),
+        ],
         Extent::Full => vec![
             part(machine::X86_64, vec![Wanted::All], &[Suite::Core]),
             part(machine::X86_64, usual(), &[Suite::Cost, Suite::Shells, Suite::Systemd, Suite::Faults]),

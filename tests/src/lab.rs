@@ -138,6 +138,11 @@ impl Lab {
         Sensor::start(&self.binary, &self.directory.join(directory), &format!("{}{config}", self.hooks))
     }
 
+    /// The same, without the file of events: what is about a sensor as it runs every day.
+    pub(crate) fn start_sensor_without_events(&self, config: &str) -> Result<Sensor> {
+        Sensor::start_without_events(&self.binary, &self.directory.join("sensor"), &format!("{}{config}", self.hooks))
+    }
+
     /// An address that no other lab has, for the far side.
     pub(crate) fn remote(&self) -> IpAddr {
         remote(self.number).into()

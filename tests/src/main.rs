@@ -28,6 +28,7 @@ mod suite;
 mod supervise;
 mod tail;
 mod tiny;
+mod usage;
 mod wait;
 
 use anyhow::{Context, Result, bail, ensure};

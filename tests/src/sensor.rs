@@ -63,6 +63,13 @@ impl Sensor {
         Self::start_command(command(binary, directory, config)?, directory, output)
     }
 
+    /// Without the file of events.
+    pub(crate) fn start_without_events(binary: &Path, directory: &Path, config: &str) -> Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        let command = without_events(binary, directory, config)?;
+        Self::start_command(command, directory, File::create(directory.join(ALERTS))?.into())
+    }
+
     /// Starts it as systemd would.
     pub(crate) fn start_as_service(binary: &Path, directory: &Path, config: &str, manager: &Manager) -> Result<Self> {
         std::fs::create_dir_all(directory)?;
@@ -215,11 +222,16 @@ const EVENTS: &str = "events.ndjson";
 
 /// The sensor as the tests run it.
 pub(crate) fn command(binary: &Path, directory: &Path, config: &str) -> Result<Command> {
+    let mut command = without_events(binary, directory, config)?;
+    command.arg("--events").arg(directory.join(EVENTS));
+    Ok(command)
+}
+
+fn without_events(binary: &Path, directory: &Path, config: &str) -> Result<Command> {
     let path = directory.join(CONFIG);
     std::fs::write(&path, config)?;
     let mut command = Command::new(binary);
     command.args(["run", "--log-format", "json", "--format", "json", "--config"]).arg(path);
-    command.arg("--events").arg(directory.join(EVENTS));
     Ok(command)
 }
 

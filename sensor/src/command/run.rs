@@ -6,11 +6,13 @@ mod needs;
 mod outputs;
 mod reload;
 mod report;
+mod rings;
 pub(super) mod start;
 mod watch;
 
 use self::metrics::Metrics;
 use self::reload::Reload;
+use self::rings::Rings;
 use self::watch::Watch;
 use super::exit::Exit;
 use super::replay::Format;
@@ -23,7 +25,6 @@ use crate::heartbeat::Heartbeat;
 use crate::kernel::error::LoadError;
 use crate::kernel::load::Loaded;
 use crate::kernel::log::KernelLog;
-use crate::kernel::ring::Ring;
 use crate::life::{Event, Interval};
 use crate::pipeline::Pipeline;
 use crate::service::systemd::Systemd;
@@ -36,10 +37,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Executions that are handled before anything else gets its turn; 13 KB each at most.
-const BATCH: usize = 256;
-/// Connections that are handled before the executions get their turn: more than the default buffer holds.
-const MOST_CONNECTIONS: usize = 4096;
 /// Connections wait no longer than this for an execution to bring them along. Alerts do not depend on it.
 const IDLE: Duration = Duration::from_secs(5);
 /// The same, when every event is written.
@@ -105,8 +102,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
 /// A sensor at work.
 struct Running {
     loaded: Loaded,
-    connections: Ring,
-    executions: Ring,
+    rings: Rings,
     kernel_log: KernelLog,
     signals: Signals,
     systemd: Systemd,
@@ -136,8 +132,7 @@ impl Running {
         let watch = Watch::new(loaded.counters.cpus(), config.life.heartbeat);
         Self {
             loaded,
-            connections,
-            executions,
+            rings: Rings::new(connections, executions),
             kernel_log,
             signals,
             systemd,
@@ -180,10 +175,7 @@ impl Running {
                     Request::Reload => self.reload(),
                     Request::Reopen => self.pipeline.outputs().reopen(),
                 },
-                result = self.executions.readable() => if let Err(error) = result {
-                    break Some(error);
-                },
-                result = self.connections.readable() => if let Err(error) = result {
+                result = self.rings.readable() => if let Err(error) = result {
                     break Some(error);
                 },
                 result = self.kernel_log.forward() => if let Err(error) = result {
@@ -192,7 +184,7 @@ impl Running {
                 () = sleep_until(wake) => {}
             }
             self.watch.turn(&mut self.pipeline);
-            more = self.drain(BATCH);
+            more = self.drain();
             if Instant::now() >= deadline {
                 deadline = Instant::now() + self.idle;
             }
@@ -235,23 +227,14 @@ impl Running {
     }
 
     /// Handles what the rings hold; whether there may be more.
-    ///
-    /// Executions are taken out first and handled last: whatever connection one of them followed is then in the other ring,
-    /// and is known with all that its own record holds.
-    fn drain(&mut self, limit: usize) -> bool {
-        let Self { connections, executions, pipeline, heartbeat, .. } = self;
+    fn drain(&mut self) -> bool {
+        let Self { rings, pipeline, heartbeat, .. } = self;
         let (boot, wall) = clock::now();
         if let Some(heartbeat) = heartbeat {
             heartbeat.beat(boot);
         }
         pipeline.follow_clock(boot, wall);
-        let mut taken = Vec::new();
-        let more_executions = executions.drain(limit, |record| taken.push(record.to_vec()));
-        let more_connections = connections.drain(MOST_CONNECTIONS, |record| pipeline.connection_record(record));
-        for record in &taken {
-            pipeline.exec_record(record);
-        }
-        more_connections || more_executions
+        rings.drain(pipeline)
     }
 
     fn reload(&mut self) {
@@ -293,7 +276,7 @@ impl Running {
             heartbeat.end(clock::now().0);
         }
         self.loaded.detach();
-        while self.drain(BATCH) {}
+        while self.drain() {}
         self.pipeline.finish_noise();
         self.watch.end(&mut self.pipeline);
         self.pipeline.tell(&Event::Stopped(reason));

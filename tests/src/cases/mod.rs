@@ -8,6 +8,7 @@ mod border;
 mod connect;
 mod doctor;
 mod exceptions;
+mod flood;
 mod identity;
 mod life;
 mod load;
@@ -99,6 +100,7 @@ pub(crate) const TABLE: &[&[Case]] = &[
     shells::CASES,
     benign::CASES,
     load::CASES,
+    flood::CASES,
     missed::CASES,
     life::CASES,
     output::CASES,

@@ -1,0 +1,40 @@
+//! What a process uses, by /proc.
+
+use anyhow::{Context, Result};
+use std::fs;
+
+/// Memory in KiB and descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// `VmRSS` of proc_pid_status(5).
+    pub(crate) resident: u64,
+    /// `VmHWM`: the most that it ever was.
+    pub(crate) peak: u64,
+    /// Open descriptors.
+    pub(crate) descriptors: usize,
+    /// Threads.
+    pub(crate) threads: u64,
+}
+
+/// What a process uses now.
+pub(crate) fn of(pid: u32) -> Result<Usage> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let number = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let word = line.and_then(|line| line.split_whitespace().next());
+        word.and_then(|word| word.parse().ok()).with_context(|| format!("{path} has no {name}"))
+    };
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
+    Ok(Usage { resident: number("VmRSS")?, peak: number("VmHWM")?, descriptors, threads: number("Threads")? })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn this_process_uses_something() {
+        let usage = super::of(std::process::id()).unwrap();
+        assert!(usage.resident > 100 && usage.peak >= usage.resident && usage.descriptors > 2 && usage.threads > 0);
+        assert!(super::of(u32::MAX).is_err());
+    }
+}

@@ -147,7 +147,8 @@ fn more_than_remembered(lab: &Lab) -> Result<()> {
     const PROCESSES: u32 = 32_768 + 16_384;
     let _numbers = ProcessNumbers::many()?;
     // So long that a machine that is busy with other things makes that many in it.
-    let sensor = lab.start_sensor_without_events("[rule]\nspan = \"20m\"\n")?;
+    let config = "[rule]\nspan = \"20m\"\n[life]\noutputs = [\"stdout\"]\n";
+    let sensor = lab.start_sensor_without_events(config)?;
     let bash = lab.program("bash")?;
     let mut shells = Vec::new();
     for _ in 0..SHELLS {
@@ -185,5 +186,7 @@ fn more_than_remembered(lab: &Lab) -> Result<()> {
     let counters = end(&sensor)?;
     let pressure = counters.get("exec", "sent_pressure")?;
     ensure!(pressure >= SHELLS.into(), "no pressure: {counters:?}, {assumed} connections were assumed");
+    let degraded = |document: &Value| field(document, "event.action") == Some(&json!("sensor-degraded"));
+    ensure!(sensor.count_alerts(degraded)? >= 1, "it does not say that it was under pressure");
     Ok(())
 }

@@ -23,6 +23,12 @@ const ASLEEP: Duration = Duration::from_secs(1);
 /// What documents say if the hook for connections has fallen silent.
 const SILENT: &str = "the hook for connections sees none although the host makes some: it may have been switched off";
 
+/// What documents say while the table of connections may forget some.
+const PRESSED: &str =
+    "more processes connect than can be remembered: shells are reported also where no connection is known";
+/// So long after the last sign of that it counts as over.
+const RELIEF: Duration = Duration::from_secs(60);
+
 /// Watches one run.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -34,6 +40,8 @@ pub(super) struct Watch {
     since: WallTime,
     law: Law,
     witness: Witness,
+    /// Executions that were sent under pressure so far, and when there were last more.
+    pressed: (u64, Option<Instant>),
     heartbeat: Option<Duration>,
     beat: Instant,
     turn: Turn,
@@ -65,6 +73,7 @@ impl Watch {
             since: turn.wall,
             law: Law::new(cpus),
             witness: Witness::default(),
+            pressed: (0, None),
             heartbeat,
             beat: turn.running,
             turn,
@@ -107,6 +116,7 @@ impl Watch {
         if let Some(counted) = witness::active_opens() {
             self.hear(counted, loaded.counters.snapshot().get(Counter::ConnectSeen), pipeline);
         }
+        self.press(second.get(Counter::ExecPressure), pipeline);
         pipeline.tell_noise(clock::now().0);
         pipeline.outputs_mut().tidy();
         self.losses(pipeline, false);
@@ -123,14 +133,20 @@ impl Watch {
 
     fn hear(&mut self, counted: u64, seen: u64, pipeline: &mut Pipeline) {
         let Some(change) = self.witness.look(counted, seen) else { return };
-        let silent = change == Change::Silent;
-        pipeline.set_degraded(SILENT, silent);
-        if silent {
-            tracing::error!("degraded: {SILENT}");
-            pipeline.tell(&Event::Degraded(SILENT.to_owned()));
-        } else {
-            tracing::warn!("the hook for connections sees some again");
-            pipeline.tell(&Event::Restored("the hook for connections sees some again".to_owned()));
+        degrade(pipeline, SILENT, (change == Change::Back).then_some("the hook for connections sees some again"));
+    }
+
+    fn press(&mut self, sent: u64, pipeline: &mut Pipeline) {
+        let (before, last) = self.pressed;
+        self.pressed.0 = sent;
+        if sent > before {
+            self.pressed.1 = Some(Instant::now());
+            if last.is_none() {
+                degrade(pipeline, PRESSED, None);
+            }
+        } else if last.is_some_and(|last| last.elapsed() > RELIEF) {
+            self.pressed.1 = None;
+            degrade(pipeline, PRESSED, Some("all connections can be remembered again"));
         }
     }
 
@@ -151,6 +167,21 @@ impl Watch {
             self.told.news(so_far);
             self.told_at = Some(Instant::now());
             pipeline.tell(&Event::Lost(news, interval));
+        }
+    }
+}
+
+/// The sensor sees less from now on, or no longer does.
+fn degrade(pipeline: &mut Pipeline, reason: &'static str, over: Option<&str>) {
+    pipeline.set_degraded(reason, over.is_none());
+    match over {
+        None => {
+            tracing::error!("degraded: {reason}");
+            pipeline.tell(&Event::Degraded(reason.to_owned()));
+        }
+        Some(over) => {
+            tracing::warn!("well again: {over}");
+            pipeline.tell(&Event::Restored(over.to_owned()));
         }
     }
 }

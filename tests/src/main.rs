@@ -22,8 +22,10 @@ mod player;
 mod programs;
 mod refusals;
 mod report;
+mod scrape;
 mod sensor;
 mod skip;
+mod soak;
 mod suite;
 mod supervise;
 mod tail;
@@ -35,6 +37,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// End-to-end tests of the sensor.
 #[derive(Parser)]
@@ -57,6 +60,9 @@ struct Options {
     /// Print each line as a JSON object
     #[arg(long)]
     json: bool,
+    /// Instead of the tests: a mixed load for so many seconds
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["filter", "list"])]
+    soak: Option<u64>,
     /// Part of a name, tag:NAME or not:NAME; a test must fit all
     filter: Vec<String>,
 }
@@ -92,8 +98,15 @@ fn run() -> Result<ExitCode> {
     if hooks.is_empty() {
         hooks.push(String::new());
     }
-    let plan =
-        suite::Plan { binary, hooks, jobs: options.jobs.max(1), no_skip: options.no_skip, filter, json: options.json };
+    let plan = suite::Plan {
+        binary,
+        hooks,
+        jobs: options.jobs.max(1),
+        no_skip: options.no_skip,
+        filter,
+        json: options.json,
+        soak: options.soak.map(Duration::from_secs),
+    };
     let success = suite::run(&plan, &directory)?;
     Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -66,8 +66,18 @@ impl Sensor {
     /// Without the file of events.
     pub(crate) fn start_without_events(binary: &Path, directory: &Path, config: &str) -> Result<Self> {
         std::fs::create_dir_all(directory)?;
-        let command = without_events(binary, directory, config)?;
-        Self::start_command(command, directory, File::create(directory.join(ALERTS))?.into())
+        Self::start_without_events_to(binary, directory, config, File::create(directory.join(ALERTS))?.into())
+    }
+
+    /// The same with another standard output.
+    pub(crate) fn start_without_events_to(
+        binary: &Path,
+        directory: &Path,
+        config: &str,
+        output: Stdio,
+    ) -> Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        Self::start_command(without_events(binary, directory, config)?, directory, output)
     }
 
     /// Starts it as systemd would.

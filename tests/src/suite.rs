@@ -2,9 +2,10 @@
 
 use crate::cases::{Case, TABLE, Tag};
 use crate::lab::{Lab, Setting};
-use crate::report::{Outcome, Sums};
+use crate::report::{Outcome, Sums, note};
 use crate::sensor::Sensor;
 use crate::skip::Skip;
+use crate::soak;
 use crate::supervise::PROGRAM;
 use anyhow::{Context, Result};
 use std::collections::VecDeque;
@@ -26,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) filter: Filter,
     /// Whether results are printed as JSON.
     pub(crate) json: bool,
+    /// Instead of the table: a mixed load for so long.
+    pub(crate) soak: Option<Duration>,
 }
 
 /// Which tests to run: those whose name holds the text, or that have (`tag:NAME`) or do not have (`not:NAME`) a tag.
@@ -57,7 +60,10 @@ pub(crate) fn run(plan: &Plan, directory: &Path) -> Result<bool> {
         std::fs::create_dir(&place)?;
         let setting = Setting { directory: &place, program: &program, binary: &binary, hooks };
         let run = Run { plan, setting, label: label(hooks) };
-        run.all(&mut sums)?;
+        match plan.soak {
+            Some(duration) => run.soak(duration, &mut sums),
+            None => run.all(&mut sums)?,
+        }
     }
     Ok(sums.finish(!plan.no_skip))
 }
@@ -117,6 +123,20 @@ impl Run<'_> {
             self.one(number, case, None, &sums);
         }
         Ok(())
+    }
+
+    fn soak(&self, duration: Duration, sums: &mut Sums) {
+        let start = Instant::now();
+        let soaked = Lab::new(1, &self.setting, None).context("lab").and_then(|lab| soak::run(&lab, duration));
+        let outcome = match soaked {
+            Ok(seen) => {
+                note(&seen);
+                Outcome::Passed
+            }
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        };
+        let name = "soak: under a mixed load it takes no more and more, and each shell is alerted once";
+        sums.add(name, &self.label, start.elapsed(), &outcome);
     }
 
     fn one(&self, number: usize, case: &Case, sensor: Option<Arc<Sensor>>, sums: &Mutex<&mut Sums>) {

@@ -13,7 +13,7 @@ pub(crate) struct Usage {
     /// Open descriptors.
     pub(crate) descriptors: usize,
     /// Threads.
-    pub(crate) threads: u64,
+    pub(crate) threads: usize,
 }
 
 /// What a process uses now.
@@ -26,7 +26,12 @@ pub(crate) fn of(pid: u32) -> Result<Usage> {
         word.and_then(|word| word.parse().ok()).with_context(|| format!("{path} has no {name}"))
     };
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
-    Ok(Usage { resident: number("VmRSS")?, peak: number("VmHWM")?, descriptors, threads: number("Threads")? })
+    Ok(Usage {
+        resident: number("VmRSS")?,
+        peak: number("VmHWM")?,
+        descriptors,
+        threads: usize::try_from(number("Threads")?)?,
+    })
 }
 
 #[cfg(test)]

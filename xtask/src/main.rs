@@ -18,9 +18,11 @@ mod live;
 mod mirror;
 mod object_file;
 mod package;
+mod promtool;
 mod run;
 mod setup;
 mod shell;
+mod soak;
 mod systemd;
 mod tally;
 mod test;
@@ -72,6 +74,8 @@ enum Command {
     Vm(vm::Options),
     /// Build packages that hosts install, and the image of a container
     Package(package::Options),
+    /// Keep the sensor under a mixed load on this host: it must take no more and more, and miss nothing
+    Soak(soak::Options),
     /// Measure what things cost
     Bench(bench::Options),
     /// Run the end-to-end tests alone and look for what they leave behind; needs root and built programs
@@ -79,6 +83,9 @@ enum Command {
     Live {
         /// Only tests whose names contain this
         filter: Option<String>,
+        /// A mixed load for so many seconds instead
+        #[arg(long, conflicts_with = "filter")]
+        soak: Option<u64>,
     },
     /// Run the tests of the service alone; needs root, a mount namespace of its own, and built programs
     #[command(hide = true)]
@@ -112,9 +119,10 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Fuzz(options) => return fuzz::fuzz(root, &options),
         Command::Vm(options) => return vm::vm(root, &options),
         Command::Package(options) => package::package(root, &options)?,
+        Command::Soak(options) => return soak::soak(root, &options),
         Command::Bench(options) => return bench::bench(root, &options),
         Command::Install(options) => install::install(root, &options)?,
-        Command::Live { filter } => return live::supervise(filter.as_deref()),
+        Command::Live { filter, soak } => return live::supervise(filter.as_deref(), soak),
         Command::Systemd { tree, filter } => return systemd::supervise(root, &tree, filter.as_deref()),
     }
     Ok(ExitCode::SUCCESS)

@@ -4,15 +4,18 @@
 //! as one.
 
 use crate::tally::{self, Tally};
-use crate::{ebpf, fuzz, live, setup, shell, systemd, vm};
+use crate::{ebpf, fuzz, live, promtool, setup, shell, systemd, vm};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Seconds for each fuzz target: the committed inputs, and what is near them.
 const FUZZ_SECONDS: u32 = 5;
+
+/// How long the mixed load lasts.
+const SOAK: Duration = Duration::from_secs(120);
 
 /// What to check.
 #[derive(Args)]
@@ -45,6 +48,10 @@ enum Step {
     Fuzz,
     /// The end-to-end tests, as root
     Live,
+    /// Two minutes of `cargo xtask soak`, as root
+    Soak,
+    /// What `deploy/` has for Prometheus and Grafana, by promtool
+    Monitoring,
     /// The service under a systemd in a container
     Systemd,
     /// The end-to-end tests in virtual machines, each kind of hook forced in turn
@@ -53,8 +60,12 @@ enum Step {
 
 impl Options {
     fn takes(&self, step: Step) -> bool {
-        // Machines take many minutes, which nobody who asks for a single test wants to wait.
-        let usual = step != Step::Vm || self.full || self.filter.is_none();
+        // What takes minutes, or has no tests with names, nobody wants who asks for a single one.
+        let usual = match step {
+            Step::Vm => self.full || self.filter.is_none(),
+            Step::Soak | Step::Monitoring => self.filter.is_none(),
+            _ => true,
+        };
         if self.only.is_empty() { usual } else { self.only.contains(&step) }
     }
 }
@@ -106,6 +117,8 @@ fn perform(step: Step, root: &Path, options: &Options) -> Result<Tally> {
             setup::for_testing()?;
             live::run(root, options.filter.as_deref())
         }
+        Step::Soak => live::soak(root, SOAK),
+        Step::Monitoring => promtool::check(root),
         Step::Systemd => systemd::run(root, options.filter.as_deref()),
         Step::Vm => {
             setup::for_testing()?;
@@ -181,9 +194,12 @@ mod tests {
     fn a_single_test_starts_no_machines_unless_they_are_asked_for() {
         let all = Step::value_variants();
         assert_eq!(steps(&[], false, None), all);
-        assert_eq!(steps(&[], true, Some("connect")), all);
-        let usual = steps(&[], false, Some("connect"));
-        assert!(!usual.contains(&Step::Vm) && usual.len() == all.len() - 1);
+        let left_out = |full| -> Vec<Step> {
+            let taken = steps(&[], full, Some("connect"));
+            all.iter().copied().filter(|step| !taken.contains(step)).collect()
+        };
+        assert_eq!(left_out(true), [Step::Soak, Step::Monitoring]);
+        assert_eq!(left_out(false), [Step::Soak, Step::Monitoring, Step::Vm]);
         assert_eq!(steps(&[Step::Vm, Step::Unit], false, Some("connect")), [Step::Unit, Step::Vm]);
     }
 }

@@ -124,6 +124,14 @@ impl Server {
         self.shared.state().documents.clone()
     }
 
+    /// What was created since the last time, by id, and forgets it, and what was asked: for tests that would keep too much.
+    #[must_use]
+    pub fn take(&self) -> BTreeMap<String, Value> {
+        let mut state = self.shared.state();
+        state.requests.clear();
+        std::mem::take(&mut state.documents)
+    }
+
     /// Documents that were sent although they were there.
     #[must_use]
     pub fn conflicts(&self) -> usize {

@@ -5,14 +5,13 @@ use super::scene::{closed, shell_after};
 use super::{Case, Tag, tagged};
 use crate::actor::step::{How, Outcome, connect_by};
 use crate::lab::Lab;
+use crate::scrape::{get, scrape};
 use crate::sensor::Sensor;
 use crate::wait::until;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub(super) const CASES: &[Case] = &[
     tagged("metrics: agree with each other and with the end", &[Tag::Own, Tag::Once], agree),
@@ -30,30 +29,6 @@ fn start(lab: &Lab) -> Result<(Sensor, PathBuf)> {
     let socket = lab.directory().join("metrics");
     let sensor = lab.start_sensor_with("sensor", &format!("[metrics]\nlisten = \"{}\"\n", socket.display()))?;
     Ok((sensor, socket))
-}
-
-/// The status and the body.
-fn get(socket: &Path, path: &str) -> Result<(String, String)> {
-    let mut stream = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: sensor\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a head")?;
-    let status = head.lines().next().unwrap_or_default();
-    Ok((status.to_owned(), body.to_owned()))
-}
-
-/// Samples with their labels, each of which is there once, and a text that ends as it must.
-fn scrape(socket: &Path) -> Result<BTreeMap<String, f64>> {
-    let (status, body) = get(socket, "/metrics")?;
-    ensure!(status == "HTTP/1.1 200 OK", "{status}");
-    ensure!(body.ends_with("# EOF\n"), "no end: {body}");
-    let mut samples = BTreeMap::new();
-    for line in body.lines().filter(|line| !line.starts_with('#')) {
-        let (name, value) = line.rsplit_once(' ').with_context(|| line.to_owned())?;
-        ensure!(samples.insert(name.to_owned(), value.parse()?).is_none(), "{name} is there twice");
-    }
-    Ok(samples)
 }
 
 fn sum(samples: &BTreeMap<String, f64>, name: &str, label: &str) -> f64 {

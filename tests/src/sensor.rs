@@ -88,7 +88,8 @@ impl Sensor {
         Self::start_command(command, directory, File::create(directory.join(ALERTS))?.into())
     }
 
-    fn start_command(mut command: Command, directory: &Path, output: Stdio) -> Result<Self> {
+    /// A command that may differ from what [`command`] makes.
+    pub(crate) fn start_command(mut command: Command, directory: &Path, output: Stdio) -> Result<Self> {
         let [out, log] = [ALERTS, "log.ndjson"].map(|name| directory.join(name));
         // Appending makes the file if it is not there, and leaves it if it is the output.
         File::options().create(true).append(true).open(&out)?;

@@ -63,7 +63,7 @@ pub(crate) fn run(lab: &Lab, duration: Duration) -> Result<String> {
         Stdio::from(writer),
     )?;
     let stdout = Listener::new(reader, lab.directory());
-    let mut file = File::new(path, lab.directory());
+    let mut file = File::new(path.clone(), lab.directory());
     let mut remote = Remote { server: &server, ids: HashSet::new(), arrived: Arrived::new(lab.directory()) };
     let mut load = Load::new(lab)?;
     let mut samples = Vec::new();
@@ -124,7 +124,7 @@ pub(crate) fn run(lab: &Lab, duration: Duration) -> Result<String> {
 
 /// The ways in which the server fails, two at a time.
 fn failures(number: u64) -> Vec<Reply> {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         vec![Reply::Status(503, Vec::new(), ""), Reply::CreateAndBreak]
     } else {
         vec![Reply::Close, Reply::CreateHalf(429, "es_rejected_execution_exception")]

@@ -89,7 +89,7 @@ pub(crate) fn test(root: &Path, options: &Options) -> Result<ExitCode> {
         if matches!(step, Step::Unit | Step::Live | Step::Systemd | Step::Vm) {
             tested += tally.ran() + tally.skipped;
         }
-        results.push(format!("{name:<8} {:>7.1} s  {tally}", start.elapsed().as_secs_f64()));
+        results.push(format!("{name:<10} {:>7.1} s  {tally}", start.elapsed().as_secs_f64()));
         sum += tally;
     }
     println!("\n== results\n{}", results.join("\n"));

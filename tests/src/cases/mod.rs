@@ -12,6 +12,7 @@ mod flood;
 mod identity;
 mod life;
 mod load;
+mod lost;
 mod metrics;
 mod missed;
 mod name;
@@ -101,6 +102,7 @@ pub(crate) const TABLE: &[&[Case]] = &[
     benign::CASES,
     load::CASES,
     flood::CASES,
+    lost::CASES,
     missed::CASES,
     life::CASES,
     output::CASES,

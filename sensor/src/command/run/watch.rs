@@ -25,7 +25,7 @@ const SILENT: &str = "the hook for connections sees none although the host makes
 
 /// What documents say while the table of connections may forget some.
 const PRESSED: &str =
-    "more processes connect than can be remembered: shells are reported also where no connection is known";
+    "so many connections that one may be forgotten: shells are reported also where no connection is known";
 /// So long after the last sign of that it counts as over.
 const RELIEF: Duration = Duration::from_secs(60);
 

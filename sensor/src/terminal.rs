@@ -11,7 +11,7 @@ use rustix::process::getpgrp;
 use rustix::termios::tcgetpgrp;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -28,6 +28,20 @@ static LINE: Mutex<String> = Mutex::new(String::new());
 
 fn line() -> MutexGuard<'static, String> {
     LINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether standard output is a terminal. Asked of the kernel once, before the right to ask is given up.
+#[must_use]
+pub fn is_stdout() -> bool {
+    static IT_IS: OnceLock<bool> = OnceLock::new();
+    *IT_IS.get_or_init(|| io::stdout().is_terminal())
+}
+
+/// The same of standard error.
+#[must_use]
+pub fn is_stderr() -> bool {
+    static IT_IS: OnceLock<bool> = OnceLock::new();
+    *IT_IS.get_or_init(|| io::stderr().is_terminal())
 }
 
 /// Whole lines as they are to be written to the terminal, so that they come to stand above its last line.

@@ -5,7 +5,9 @@ use super::{Case, case};
 use crate::actor::step::{How, Outcome, Step, connect_by};
 use crate::expect::field;
 use crate::lab::Lab;
+use crate::wait::until;
 use anyhow::{Result, ensure};
+use rustix::process::Signal;
 use serde_json::json;
 use std::net::SocketAddr;
 
@@ -37,7 +39,9 @@ fn covered(lab: &Lab) -> Result<()> {
     let elsewhere = shell_after(lab, vec![knock_at(lab, 11)])?;
     lab.expect_of(&sensor, &[elsewhere.alert()])?;
     // Another one takes its place, with what was counted.
-    sensor.reload(&config(lab, 11)?, "configuration read again")?;
+    sensor.configure(&config(lab, 11)?)?;
+    sensor.signal(Signal::HUP)?;
+    until("the second reload", || Ok((sensor.times_said("configuration read again")? == 2).then_some(())))?;
     let told = shell_after(lab, vec![knock_at(lab, 10)])?;
     let _covered = shell_after(lab, vec![knock_at(lab, 11)])?;
     lab.expect_of(&sensor, &[elsewhere.alert(), told.alert()])?;

@@ -31,9 +31,9 @@ fn start(lab: &Lab, manager: &Manager) -> Result<Sensor> {
 fn life(lab: &Lab) -> Result<()> {
     let manager = Manager::new(lab.directory(), NEVER)?;
     let sensor = start(lab, &manager)?;
+    let status = manager.told("STATUS=")?;
     manager.told("READY=1\n")?;
     ensure!(!held_by(sensor.pid())?.is_empty(), "it is ready and holds no program");
-    let status = manager.told("STATUS=")?;
     let [connect, accept] = [&sensor.hooks().connect, &sensor.hooks().accept];
     for part in [&format!("connect={connect}"), &format!("accept={accept}"), " 0 alerts, 0 lost"] {
         ensure!(status.contains(part), "no {part:?} in {status}");
@@ -50,8 +50,8 @@ fn life(lab: &Lab) -> Result<()> {
     manager.told("READY=1\n")?;
     sensor.reload("[rule]\nspam = 1\n", "the configuration stays as it was")?;
     manager.told("RELOADING=1\n")?;
-    manager.told("READY=1\n")?;
     let status = manager.told("STATUS=")?;
+    manager.told("READY=1\n")?;
     ensure!(status.contains("not reloaded") && status.contains("spam"), "no reason in {status}");
 
     sensor.stop_cleanly()?;

@@ -5,9 +5,9 @@ use super::outputs::{spool_directory, to_journal};
 use crate::config::{Config, DEFAULT_PATH, Elasticsearch, Listen, Output, Place};
 use crate::output::syslog;
 use crate::privileges::Needs;
+use crate::terminal;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, socket};
-use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 /// What the sensor does beside reading /proc while it runs.
@@ -32,7 +32,7 @@ pub(super) fn needs(options: &Options, config: &Config, config_path: Option<&Pat
         unix,
         tcp: elasticsearch.iter().map(Elasticsearch::port).chain(syslog_port).collect(),
         serves: listen.is_some(),
-        terminal: io::stdout().is_terminal() || io::stderr().is_terminal(),
+        terminal: terminal::is_stdout() || terminal::is_stderr(),
     }
 }
 

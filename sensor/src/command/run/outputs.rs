@@ -16,10 +16,10 @@ use crate::output::switch::Switch;
 use crate::output::syslog::Syslog;
 use crate::render::block::block;
 use crate::render::look::Look;
-use crate::terminal::above;
+use crate::terminal::{self, above};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What an output is to be; two that are equal need nothing done.
@@ -136,16 +136,16 @@ pub(super) fn life(config: &Life) -> Vec<&'static str> {
 
 /// Whether standard output gets text for people.
 pub(super) fn is_text(options: &Options) -> bool {
-    options.format.map_or_else(|| io::stdout().is_terminal(), |format| format == Format::Text)
+    options.format.map_or_else(terminal::is_stdout, |format| format == Format::Text)
 }
 
 /// An alert as a block of lines, anything else on one.
 fn for_a_person(document: &Document) -> Vec<u8> {
     let Document { value, .. } = document;
-    let out = io::stdout();
     // A terminal may have another width than it had for the last one.
-    let text = if is_life(value) { life::line(value) } else { block(value, Look::of(&out)) }.into_bytes();
-    if out.is_terminal() { above(&text) } else { text }
+    let look = if terminal::is_stdout() { Look::of(&io::stdout()) } else { Look::plain() };
+    let text = if is_life(value) { life::line(value) } else { block(value, look) }.into_bytes();
+    if terminal::is_stdout() { above(&text) } else { text }
 }
 
 fn elastic(config: &config::Elasticsearch) -> Result<Elasticsearch> {

@@ -126,7 +126,7 @@ fn parts(extent: Extent) -> Result<Vec<Options>> {
     Ok(match extent {
         Extent::Usual => vec![
             part(machine::X86_64, usual(), &[Suite::Core, Suite::Cost]),
-            part(machine::X86_64, vec![DISTRIBUTION.parse()?], &[Suite::Shells, Suite::Systemd]),
+            part(machine::X86_64, vec![DISTRIBUTION.parse()?], &[Suite::Shells]),
         ],
         Extent::Full => vec![
             part(machine::X86_64, vec![Wanted::All], &[Suite::Core]),

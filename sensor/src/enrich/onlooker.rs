@@ -21,6 +21,8 @@ const THREADS: usize = 4;
 #[derive(Debug)]
 pub struct Onlooker {
     proc: Proc,
+    /// How long a look may take.
+    patience: Duration,
     worker: Option<Worker>,
     /// Each thread holds a copy while it lives.
     alive: Arc<()>,
@@ -36,7 +38,7 @@ impl Onlooker {
     /// Nobody looks yet.
     #[must_use]
     pub fn new(proc: Proc) -> Self {
-        Self { proc, worker: None, alive: Arc::new(()) }
+        Self { proc, patience: PATIENCE, worker: None, alive: Arc::new(()) }
     }
 
     /// The arguments of the process with this identity as /proc shows them now; `None` if there is no such process, it may not be
@@ -47,14 +49,14 @@ impl Onlooker {
             None => self.hire()?,
         };
         worker.ask.send(process).ok()?;
-        let answer = worker.answer.recv_timeout(PATIENCE);
+        let answer = worker.answer.recv_timeout(self.patience);
         match answer {
             Ok(args) => {
                 self.worker = Some(worker);
                 args
             }
             Err(_) => {
-                tracing::warn!(pid = process.tgid, "a process cannot be looked at within {} ms", PATIENCE.as_millis());
+                tracing::warn!(pid = process.tgid, "a process cannot be looked at within {} ms", self.patience.as_millis());
                 None
             }
         }
@@ -121,7 +123,8 @@ mod tests {
         let proc = Proc::live();
         let own = proc.open(std::process::id()).unwrap();
         let process = ProcessKey { tgid: std::process::id(), start: proc.start(own.stat.start_ticks) };
-        let mut onlooker = Onlooker::new(proc);
+        // A busy host may let it wait for longer.
+        let mut onlooker = Onlooker { patience: Duration::from_secs(60), ..Onlooker::new(proc) };
         for _ in 0..3 {
             assert!(!onlooker.args(process).unwrap().args.is_empty());
         }

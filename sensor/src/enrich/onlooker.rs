@@ -56,7 +56,11 @@ impl Onlooker {
                 args
             }
             Err(_) => {
-                tracing::warn!(pid = process.tgid, "a process cannot be looked at within {} ms", self.patience.as_millis());
+                tracing::warn!(
+                    pid = process.tgid,
+                    "a process cannot be looked at within {} ms",
+                    self.patience.as_millis()
+                );
                 None
             }
         }

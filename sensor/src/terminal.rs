@@ -86,8 +86,8 @@ impl StatusLine {
         let clever = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
         let in_front = || tcgetpgrp(&stderr).is_ok_and(|group| group == getpgrp());
         let same = || fstat(&stdout).ok().map(|file| file.st_rdev) == fstat(&stderr).ok().map(|file| file.st_rdev);
-        let apart = !stdout.is_terminal() || text_on_stdout && same();
-        if !(stderr.is_terminal() && clever && in_front() && apart) {
+        let apart = !is_stdout() || text_on_stdout && same();
+        if !(is_stderr() && clever && in_front() && apart) {
             return None;
         }
         let (next, texts) = sync_channel(1);

@@ -3,6 +3,7 @@
 
 use super::exit::Exit;
 use crate::config::{Config, DEFAULT_PATH};
+use crate::detect::exception;
 use crate::enrich::clock;
 use std::io::{self, Write};
 use std::path::Path;
@@ -21,7 +22,7 @@ pub fn run(config: Option<&Path>, out: &mut impl Write, log: &mut impl Write) ->
         }
     };
     let (_, now) = clock::now();
-    for warning in loaded.exception.iter().flat_map(|exception| exception.warnings(now)) {
+    for warning in exception::warnings(&loaded.exception, now) {
         let _ = writeln!(log, "sensor: {warning}");
     }
     match print(&loaded, config, out) {

@@ -17,7 +17,7 @@ use self::watch::Watch;
 use super::exit::Exit;
 use super::replay::Format;
 use crate::config::Config;
-use crate::detect::exception::Exception;
+use crate::detect::exception::{self, Exception};
 use crate::detect::rule::Parameters;
 use crate::enrich::clock;
 use crate::enrich::host::NoBootId;
@@ -298,7 +298,7 @@ impl Running {
 /// Says what is doubtful about exceptions.
 fn warn_of(exceptions: &[Exception]) {
     let (_, now) = clock::now();
-    for warning in exceptions.iter().flat_map(|exception| exception.warnings(now)) {
+    for warning in exception::warnings(exceptions, now) {
         tracing::warn!("{warning}");
     }
 }

@@ -69,8 +69,7 @@ impl Exception {
     }
 
     /// What is to be said of it to whoever has written it.
-    #[must_use]
-    pub fn warnings(&self, now: WallTime) -> Vec<String> {
+    fn warnings(&self, now: WallTime) -> Vec<String> {
         let name = &self.name;
         let mut warnings = Vec::new();
         if self.is_over(now) {
@@ -131,6 +130,12 @@ impl Conditions {
 fn own<'a>(alert: &'a Value, path: &str) -> Option<&'a Value> {
     let exec = alert.pointer("/sensor/sequence")?.as_array()?.last()?;
     exec.get("sensor")?.pointer(path)
+}
+
+/// What is to be said of any of them.
+#[must_use]
+pub fn warnings(list: &[Exception], now: WallTime) -> Vec<String> {
+    list.iter().flat_map(|exception| exception.warnings(now)).collect()
 }
 
 /// The exceptions in force, and how often each was used.

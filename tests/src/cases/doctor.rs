@@ -40,6 +40,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     tagged("doctor: a wrong configuration is named (3)", &[Tag::Own, Tag::Once], wrong_configuration),
     tagged("doctor: a read-only tracefs is named", &[Tag::Own, Tag::Once], read_only_tracefs),
+    tagged("doctor: fentry is named where it is refused, and there alone", &[Tag::Own, Tag::Once], fentry_refused),
     tagged("doctor: kprobes that are off are named", &[Tag::Own, Tag::Once, Tag::Alone], kprobes_off),
 ];
 
@@ -305,6 +306,24 @@ fn read_only_tracefs(lab: &Lab) -> Result<()> {
     });
     let report = report(&mut command, 0)?;
     finds(&report, "note", "/sys/kernel/tracing) is mounted read-only")
+}
+
+/// Asked for alone, it is a fault where the kernel, an LSM or a seccomp filter refuses it.
+fn fentry_refused(lab: &Lab) -> Result<()> {
+    let found = report(&mut doctor(lab, lab.hooks(), &["--json"])?, 0)?;
+    let connect =
+        list(&found, "hooks")?.iter().find(|hook| hook["fact"] == "connect").context("no hook for connect")?;
+    let candidates = list(connect, "candidates")?;
+    let fentry = candidates.iter().find(|candidate| candidate["mechanism"] == "fentry").context("no fentry")?;
+    let mut alone = doctor(lab, "[hooks]\nconnect = \"fentry\"\n", &["--json"])?;
+    if fentry["state"] == "works" {
+        ensure!(finds(&found, "note", "fentry: ").is_err(), "named though it works: {}", found["findings"]);
+        return report(&mut alone, 0).map(drop);
+    }
+    finds(&found, "note", "fentry: ")?;
+    let report = report(&mut alone, 4)?;
+    finds(&report, "note", "fentry: ")?;
+    finds(&report, "fault", "connect by fentry")
 }
 
 const SWITCH: &str = "/sys/kernel/debug/kprobes/enabled";

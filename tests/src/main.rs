@@ -19,6 +19,7 @@ mod mounts;
 mod namespace;
 mod net;
 mod player;
+mod podman;
 mod programs;
 mod refusals;
 mod report;
@@ -42,7 +43,7 @@ use std::time::Duration;
 /// End-to-end tests of the sensor.
 #[derive(Parser)]
 struct Options {
-    /// The sensor to test
+    /// The sensor to test; with --containers the archive of its image
     #[arg(long, value_name = "PATH", required_unless_present = "list")]
     sensor: Option<PathBuf>,
     /// Print the names and tags of the tests, run none
@@ -63,6 +64,9 @@ struct Options {
     /// Instead of the tests: a mixed load for so many seconds
     #[arg(long, value_name = "SECONDS", conflicts_with_all = ["filter", "list"])]
     soak: Option<u64>,
+    /// Instead of the tests: those of a sensor that runs in a container
+    #[arg(long, conflicts_with_all = ["soak", "hooks"])]
+    containers: bool,
     /// Part of a name, tag:NAME or not:NAME; a test must fit all
     filter: Vec<String>,
 }
@@ -79,7 +83,7 @@ fn run() -> Result<ExitCode> {
     supervise::heed_interrupts();
     let filter = suite::Filter(options.filter);
     if options.list {
-        for case in cases::TABLE.iter().flat_map(|cases| cases.iter()).filter(|case| filter.takes(case)) {
+        for (_, case) in suite::chosen(options.containers, &filter) {
             report::list(case.name, &case.tags.iter().map(|tag| format!(" tag:{}", tag.name())).collect::<String>());
         }
         return Ok(ExitCode::SUCCESS);
@@ -106,6 +110,7 @@ fn run() -> Result<ExitCode> {
         filter,
         json: options.json,
         soak: options.soak.map(Duration::from_secs),
+        containers: options.containers,
     };
     let success = suite::run(&plan, &directory)?;
     Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -114,6 +114,11 @@ impl Sensor {
         Ok(Self { process: Mutex::new(process), pid, hooks, directory: directory.to_owned(), alerts, log })
     }
 
+    /// The same, where what was started only stands for the sensor and ends with its status: the sensor itself is another process.
+    pub(crate) fn in_process(self, pid: u32) -> Self {
+        Self { pid, ..self }
+    }
+
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
@@ -228,7 +233,8 @@ impl Sensor {
 }
 
 const CONFIG: &str = "sensor.toml";
-const ALERTS: &str = "alerts.ndjson";
+/// The file in a sensor's directory that its alerts go to.
+pub(crate) const ALERTS: &str = "alerts.ndjson";
 const EVENTS: &str = "events.ndjson";
 
 /// The sensor as the tests run it.

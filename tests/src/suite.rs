@@ -1,6 +1,6 @@
 //! Runs the table of tests.
 
-use crate::cases::{Case, TABLE, Tag};
+use crate::cases::{CONTAINERS, Case, TABLE, Tag};
 use crate::lab::{Lab, Setting};
 use crate::report::{Outcome, Sums, note};
 use crate::sensor::Sensor;
@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) json: bool,
     /// Instead of the table: a mixed load for so long.
     pub(crate) soak: Option<Duration>,
+    /// Instead of the table: the one of containers; the binary is the archive of an image then.
+    pub(crate) containers: bool,
 }
 
 /// Which tests to run: those whose name holds the text, or that have (`tag:NAME`) or do not have (`not:NAME`) a tag.
@@ -45,6 +47,14 @@ impl Filter {
             _ => case.name.contains(part.as_str()),
         })
     }
+}
+
+/// The tests to run, each with a number that no other has, also none of the other table's.
+pub(crate) fn chosen(containers: bool, filter: &Filter) -> Vec<(usize, &'static Case)> {
+    let all = TABLE.iter().flat_map(|cases| cases.iter().map(|case| (false, case)));
+    let all = all.chain(CONTAINERS.iter().map(|case| (true, case))).enumerate();
+    let taken = all.filter(|(_, (in_container, case))| *in_container == containers && filter.takes(case));
+    taken.map(|(number, (_, case))| (number, case)).collect()
 }
 
 /// Runs everything; whether it was a success.
@@ -82,8 +92,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn all(&self, sums: &mut Sums) -> Result<()> {
-        let chosen = TABLE.iter().flat_map(|cases| cases.iter()).enumerate();
-        let chosen: Vec<(usize, &Case)> = chosen.filter(|(_, case)| self.plan.filter.takes(case)).collect();
+        let chosen = chosen(self.plan.containers, &self.plan.filter);
         let (alone, together): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|(_, case)| case.has(Tag::Alone));
         let mut sensor = None;
         if together.iter().any(|(_, case)| !case.has(Tag::Own)) {

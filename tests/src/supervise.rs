@@ -85,13 +85,19 @@ fn wait_for_others() -> Result<UnixListener> {
     }
 }
 
-/// They end by themselves, since the suite has.
+/// They end by themselves, since the suite has; only what watches over containers does not, and what is in them.
 fn reap_orphans() -> Result<()> {
     crate::wait::until("the suite's processes to end", || match rustix::process::wait(WaitOptions::NOHANG) {
         Err(rustix::io::Errno::CHILD) => Ok(Some(())),
         Err(error) => Err(error.into()),
-        Ok(_) => Ok(None),
-    })
+        Ok(Some(_)) => Ok(None),
+        Ok(None) => {
+            crate::podman::kill_orphans();
+            Ok(None)
+        }
+    })?;
+    crate::podman::remove_groups();
+    Ok(())
 }
 
 /// Processes that write into the directory may take a moment to be gone.

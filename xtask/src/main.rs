@@ -7,6 +7,7 @@
 mod apt;
 mod bench;
 mod bootstrap;
+mod containers;
 mod cross;
 mod ebpf;
 mod fuzz;
@@ -80,13 +81,7 @@ enum Command {
     Bench(bench::Options),
     /// Run the end-to-end tests alone and look for what they leave behind; needs root and built programs
     #[command(hide = true)]
-    Live {
-        /// Only tests whose names contain this
-        filter: Option<String>,
-        /// A mixed load for so many seconds instead
-        #[arg(long, conflicts_with = "filter")]
-        soak: Option<u64>,
-    },
+    Live(live::Options),
     /// Run the tests of the service alone; needs root, a mount namespace of its own, and built programs
     #[command(hide = true)]
     Systemd {
@@ -122,7 +117,7 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Soak(options) => return soak::soak(root, &options),
         Command::Bench(options) => return bench::bench(root, &options),
         Command::Install(options) => install::install(root, &options)?,
-        Command::Live { filter, soak } => return live::supervise(filter.as_deref(), soak),
+        Command::Live(options) => return live::supervise(&options),
         Command::Systemd { tree, filter } => return systemd::supervise(root, &tree, filter.as_deref()),
     }
     Ok(ExitCode::SUCCESS)

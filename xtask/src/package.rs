@@ -29,6 +29,16 @@ pub(crate) struct Options {
     forms: Vec<Form>,
 }
 
+impl Options {
+    fn takes(&self, form: Form) -> bool {
+        self.forms.is_empty() || self.forms.contains(&form)
+    }
+
+    fn takes_other_than(&self, form: Form) -> bool {
+        Form::value_variants().iter().any(|other| *other != form && self.takes(*other))
+    }
+}
+
 /// Forms of a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
@@ -67,6 +77,13 @@ pub(crate) fn package(root: &Path, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// The container's image for this host.
+pub(crate) fn image(root: &Path) -> Result<PathBuf> {
+    let options = Options { arch: vec![std::env::consts::ARCH.to_owned()], forms: vec![Form::Image] };
+    let (path, _) = build(root, &options)?.pop().context("no image was built")?;
+    Ok(path)
+}
+
 /// Builds packages; their paths and SHA-256 sums.
 fn build(root: &Path, options: &Options) -> Result<Vec<(PathBuf, String)>> {
     setup::for_building()?;
@@ -78,11 +95,13 @@ fn build(root: &Path, options: &Options) -> Result<Vec<(PathBuf, String)>> {
         let program = program(root, arch)?;
         let directory = root.join("target/package");
         std::fs::create_dir_all(&directory)?;
-        let tree = Tree::new(root, &program, &manual(root)?)?;
+        // An image has no room for a manual.
+        let manual = if options.takes_other_than(Form::Image) { Some(manual(root)?) } else { None };
+        let tree = Tree::new(root, &program, manual.as_deref())?;
         let version = env!("CARGO_PKG_VERSION");
         let package = Package { tree: &tree, arch, debian_arch, version, time };
         for form in Form::value_variants() {
-            if options.forms.is_empty() || options.forms.contains(form) {
+            if options.takes(*form) {
                 let path = match form {
                     Form::Deb => deb::build(&package, root, &directory)?,
                     Form::Rpm => rpm::build(&package, root, &directory)?,

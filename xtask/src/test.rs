@@ -4,7 +4,7 @@
 //! as one.
 
 use crate::tally::{self, Tally};
-use crate::{ebpf, fuzz, live, promtool, setup, shell, systemd, vm};
+use crate::{containers, ebpf, fuzz, live, promtool, setup, shell, systemd, vm};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use std::path::Path;
@@ -54,6 +54,8 @@ enum Step {
     Monitoring,
     /// The service under a systemd in a container
     Systemd,
+    /// The sensor in a container, started by podman with the scripts of `deploy/container`, as root
+    Containers,
     /// The end-to-end tests in virtual machines, each kind of hook forced in turn
     Vm,
 }
@@ -86,7 +88,7 @@ pub(crate) fn test(root: &Path, options: &Options) -> Result<ExitCode> {
             println!("error: {error:#}");
             Tally::FAILED
         });
-        if matches!(step, Step::Unit | Step::Live | Step::Systemd | Step::Vm) {
+        if matches!(step, Step::Unit | Step::Live | Step::Systemd | Step::Containers | Step::Vm) {
             tested += tally.ran() + tally.skipped;
         }
         results.push(format!("{name:<10} {:>7.1} s  {tally}", start.elapsed().as_secs_f64()));
@@ -120,6 +122,7 @@ fn perform(step: Step, root: &Path, options: &Options) -> Result<Tally> {
         Step::Soak => live::soak(root, SOAK),
         Step::Monitoring => promtool::check(root),
         Step::Systemd => systemd::run(root, options.filter.as_deref()),
+        Step::Containers => containers::run(root, options.filter.as_deref()),
         Step::Vm => {
             setup::for_testing()?;
             let extent = if options.full { vm::Extent::Full } else { vm::Extent::Usual };

@@ -6,6 +6,7 @@ mod asleep;
 mod benign;
 mod border;
 mod connect;
+mod container;
 mod doctor;
 mod exceptions;
 mod flood;
@@ -116,3 +117,6 @@ pub(crate) const TABLE: &[&[Case]] = &[
     service::CASES,
     privileges::CASES,
 ];
+
+/// The tests of a sensor that runs in a container.
+pub(crate) const CONTAINERS: &[Case] = container::CASES;

@@ -50,12 +50,17 @@ pub(crate) struct Listener {
 impl Listener {
     /// Waits for a connection; the other end's address comes with it.
     pub(crate) fn accept(&self) -> Result<(TcpStream, SocketAddr)> {
+        self.accept_unless(|| Ok(()))
+    }
+
+    /// The same, until `given_up` fails.
+    pub(crate) fn accept_unless(&self, mut given_up: impl FnMut() -> Result<()>) -> Result<(TcpStream, SocketAddr)> {
         until(&format!("a connection to {}", self.address), || match self.socket.accept() {
             Ok((stream, peer)) => {
                 stream.set_nonblocking(false)?;
                 Ok(Some((stream, peer)))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => given_up().map(|()| None),
             Err(error) => Err(error.into()),
         })
     }

@@ -96,6 +96,25 @@ mod tests {
     use std::collections::BTreeMap;
     use std::io::Read as _;
 
+    /// The README's command loads what is built, and the scripts start what is called so then.
+    #[test]
+    fn what_is_published_names_this_version() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let tree = small();
+        let directory = tempfile::tempdir().unwrap();
+        let package = Package { arch: "x86_64", version: env!("CARGO_PKG_VERSION"), ..package(&tree) };
+        let path = build(&package, directory.path()).unwrap();
+        let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+        let line = format!("\npodman load -i target/package/{} ", path.file_name().unwrap().display());
+        assert!(readme.contains(&line), "{line}");
+        for script in ["privileged.sh", "least-capabilities.sh"] {
+            let script = format!("deploy/container/{script}");
+            assert!(readme.contains(&script), "{script}");
+            let text = std::fs::read_to_string(root.join(script)).unwrap();
+            assert!(text.contains(&format!("\"${{SENSOR_IMAGE:-localhost/{NAME}:{}}}\"", package.version)), "{text}");
+        }
+    }
+
     /// Each part is where its digest says, down to the layer.
     #[test]
     fn everything_is_found_from_the_index() {
@@ -123,6 +142,7 @@ mod tests {
         assert_eq!(found, layer);
         assert_eq!(config["rootfs"]["diff_ids"][0], digest(&layer));
         assert_eq!(config["created"], "1970-01-01T00:00:07Z");
+        assert_eq!((&config["architecture"], &config["os"]), (&json!("arm64"), &json!("linux")));
         let mut names = tar::Archive::new(found.as_slice());
         let names: Vec<_> =
             names.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect();

@@ -29,8 +29,8 @@ const COMPLETIONS: [(&str, &str); 3] = [
 ];
 
 impl Tree {
-    /// The program, its configuration and units, the manual, the licences.
-    pub(super) fn new(root: &Path, program: &Path, manual: &Path) -> Result<Self> {
+    /// The program, its configuration and units, the licences, and the manual with the completions if they are wanted.
+    pub(super) fn new(root: &Path, program: &Path, manual: Option<&Path>) -> Result<Self> {
         let mut files = vec![file(install::PROGRAM, 0o755, read(program)?)];
         for (path, content, config) in install::contents(root)? {
             files.push(File { config, ..file(path, 0o644, content) });
@@ -38,15 +38,8 @@ impl Tree {
         for name in LICENSES {
             files.push(file(&format!("{LICENSE_DIRECTORY}/{name}"), 0o644, read(&root.join(name))?));
         }
-        for (from, to) in COMPLETIONS {
-            files.push(file(to, 0o644, read(&manual.join(from))?));
-        }
-        for entry in std::fs::read_dir(manual)? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if path.extension().is_some_and(|section| section == "1") {
-                files.push(file(&format!("usr/share/man/man1/{name}.gz"), 0o644, gzip(&read(&path)?)?));
-            }
+        if let Some(manual) = manual {
+            files.extend(help(manual)?);
         }
         files.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(Self(files))
@@ -63,6 +56,22 @@ impl Tree {
         all.dedup();
         all
     }
+}
+
+/// The manual and the completions of shells.
+fn help(manual: &Path) -> Result<Vec<File>> {
+    let mut files = Vec::new();
+    for (from, to) in COMPLETIONS {
+        files.push(file(to, 0o644, read(&manual.join(from))?));
+    }
+    for entry in std::fs::read_dir(manual)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.extension().is_some_and(|section| section == "1") {
+            files.push(file(&format!("usr/share/man/man1/{name}.gz"), 0o644, gzip(&read(&path)?)?));
+        }
+    }
+    Ok(files)
 }
 
 fn file(path: &str, mode: u32, content: Vec<u8>) -> File {

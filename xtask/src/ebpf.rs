@@ -5,6 +5,7 @@
 
 use crate::lint;
 use crate::object_file::{self, State};
+use crate::reproduce::{self, Copy};
 use crate::shell;
 use crate::toolchain::{self, Library, TARGET, Toolchain};
 use anyhow::{Context, Result, bail};
@@ -117,21 +118,7 @@ fn flags(root: &Path, toolchain: &Toolchain, arch: &str) -> Result<OsString> {
         "-Clink-arg=--btf".into(),
         format!("--cfg=bpf_target_arch=\"{arch}\"").into(),
     ];
-    let mut map = |from: &Path, to: &str| {
-        let mut flag = OsString::from("--remap-path-prefix=");
-        flag.push(from);
-        flag.push("=");
-        flag.push(to);
-        flags.push(flag);
-    };
-    map(root, "/sensor");
-    map(&toolchain.sysroot.join("lib/rustlib/src/rust"), &format!("/rustc/{}", toolchain.version));
-    let registry = toolchain::cargo_home().join("registry/src");
-    let entries = std::fs::read_dir(&registry).with_context(|| registry.display().to_string())?;
-    for entry in entries {
-        // One directory for each registry or mirror; its name depends on the address.
-        map(&entry?.path(), "/registry");
-    }
+    flags.extend(reproduce::remaps(root, Some(toolchain))?);
     Ok(flags.join(OsStr::new("\u{1f}")))
 }
 
@@ -143,70 +130,14 @@ fn private_paths(root: &Path) -> Vec<PathBuf> {
 /// Builds the object once more from a copy of the workspace in another directory and compares the bytes.
 pub(crate) fn reproduce(root: &Path, arch: &str) -> Result<()> {
     let first = build(root, arch, true)?;
-    let directory = tempfile::Builder::new().prefix("sensor-reproduce-").tempdir()?;
-    let copy = directory.path().join("somewhere/else");
-    copy_sources(root, &copy)?;
-    let second = compile(&copy, &directory.path().join("output"), arch)?;
+    let copy = Copy::of(root)?;
+    let second = compile(copy.root(), &copy.root().join("target/second"), arch)?;
     let [first_bytes, second_bytes] = [std::fs::read(&first)?, std::fs::read(&second)?];
-    if let Some(place) = difference(&first_bytes, &second_bytes) {
+    if let Some(place) = reproduce::difference(&first_bytes, &second_bytes) {
         let kept = root.join("target/ebpf/second.o");
         std::fs::write(&kept, second_bytes)?;
         bail!("{} and {}, built in two directories, differ from byte {place} on", first.display(), kept.display());
     }
     println!("built in two directories, the object has the same {} bytes", first_bytes.len());
     Ok(())
-}
-
-/// Position of the first byte that two texts do not share.
-fn difference(one: &[u8], other: &[u8]) -> Option<usize> {
-    let shared = one.iter().zip(other).take_while(|(a, b)| a == b).count();
-    (shared < one.len().max(other.len())).then_some(shared)
-}
-
-/// Copies what Cargo needs of the workspace: all of it but hidden files, what was built, and links.
-fn copy_sources(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to).with_context(|| to.display().to_string())?;
-    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
-        let entry = entry?;
-        let (name, kind) = (entry.file_name(), entry.file_type()?);
-        if name.as_encoded_bytes().starts_with(b".") || name == "target" {
-            continue;
-        }
-        if kind.is_dir() {
-            copy_sources(&entry.path(), &to.join(name))?;
-        } else if kind.is_file() {
-            std::fs::copy(entry.path(), to.join(name)).with_context(|| entry.path().display().to_string())?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_difference_is_found() {
-        assert_eq!(difference(b"same", b"same"), None);
-        assert_eq!(difference(b"same", b"sane"), Some(2));
-        assert_eq!(difference(b"same", b"same and more"), Some(4));
-        assert_eq!(difference(b"", b"x"), Some(0));
-    }
-
-    #[test]
-    fn copies_hold_sources_only() {
-        let directory = tempfile::tempdir().unwrap();
-        let (from, to) = (directory.path().join("from"), directory.path().join("a/b"));
-        for path in ["Cargo.toml", "src/deep/lib.rs", ".git/config", "target/debug/x", "src/.hidden"] {
-            let path = from.join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "text").unwrap();
-        }
-        copy_sources(&from, &to).unwrap();
-        assert_eq!(std::fs::read(to.join("src/deep/lib.rs")).unwrap(), b"text");
-        assert!(to.join("Cargo.toml").is_file());
-        for absent in [".git", "target", "src/.hidden"] {
-            assert!(!to.join(absent).exists(), "{absent}");
-        }
-    }
 }

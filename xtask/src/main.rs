@@ -20,6 +20,7 @@ mod mirror;
 mod object_file;
 mod package;
 mod promtool;
+mod reproduce;
 mod run;
 mod setup;
 mod shell;

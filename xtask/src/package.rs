@@ -3,17 +3,21 @@
 //! The program is linked statically, so a package needs no library of the host's. Everything that goes into a package stands in one
 //! list ([`tree`]), from which each form is made: [`deb`], [`rpm`], [`tarball`] and the container's [`image`].
 
+pub(crate) mod check;
 mod deb;
 mod image;
 mod rpm;
 mod tarball;
 mod tree;
 
-use crate::vm::PROCESSORS;
+use crate::reproduce::{self, Copy};
+use crate::toolchain::Library;
+use crate::vm::{PROCESSORS, Processor};
 use crate::{cross, ebpf, setup, shell};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use sha2::{Digest as _, Sha256};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tree::Tree;
@@ -24,9 +28,20 @@ pub(crate) struct Options {
     /// Processors
     #[arg(long, value_delimiter = ',', default_value = std::env::consts::ARCH, value_parser = ["aarch64", "x86_64"])]
     arch: Vec<String>,
+    /// Also build everything in another directory and compare the bytes
+    #[arg(long)]
+    reproducible: bool,
     /// Forms; all if none is named
     #[arg(value_enum)]
     forms: Vec<Form>,
+}
+
+/// A package that was built.
+struct Built {
+    form: Form,
+    path: PathBuf,
+    /// SHA-256 of its bytes, in hexadecimal digits.
+    digest: String,
 }
 
 impl Options {
@@ -71,49 +86,82 @@ or accepted a TCP connection. Alerts are documents of the Elastic Common Schema.
 
 /// Builds packages and prints what they are.
 pub(crate) fn package(root: &Path, options: &Options) -> Result<()> {
-    for (path, digest) in build(root, options)? {
+    setup::for_building()?;
+    let time = time(root)?;
+    let built = build(root, options, time)?;
+    for Built { path, digest, .. } in &built {
         println!("{digest}  {}", path.display());
     }
-    Ok(())
+    if options.reproducible { reproduce(root, options, time, &built) } else { Ok(()) }
 }
 
 /// The container's image for this host.
 pub(crate) fn image(root: &Path) -> Result<PathBuf> {
-    let options = Options { arch: vec![std::env::consts::ARCH.to_owned()], forms: vec![Form::Image] };
-    let (path, _) = build(root, &options)?.pop().context("no image was built")?;
-    Ok(path)
+    setup::for_building()?;
+    let options =
+        Options { arch: vec![std::env::consts::ARCH.to_owned()], reproducible: false, forms: vec![Form::Image] };
+    let image = build(root, &options, time(root)?)?.pop().context("no image was built")?;
+    Ok(image.path)
 }
 
-/// Builds packages; their paths and SHA-256 sums.
-fn build(root: &Path, options: &Options) -> Result<Vec<(PathBuf, String)>> {
-    setup::for_building()?;
-    let time = time(root)?;
+fn build(root: &Path, options: &Options, time: u64) -> Result<Vec<Built>> {
     let mut built = Vec::new();
     for processor in PROCESSORS.iter().filter(|it| options.arch.iter().any(|arch| arch == it.arch)) {
-        let (arch, debian_arch) = (processor.arch, processor.debian_arch);
-        setup::for_processor(arch, debian_arch)?;
-        let program = program(root, arch)?;
-        let directory = root.join("target/package");
-        std::fs::create_dir_all(&directory)?;
-        // An image has no room for a manual.
-        let manual = if options.takes_other_than(Form::Image) { Some(manual(root)?) } else { None };
-        let tree = Tree::new(root, &program, manual.as_deref())?;
-        let version = env!("CARGO_PKG_VERSION");
-        let package = Package { tree: &tree, arch, debian_arch, version, time };
-        for form in Form::value_variants() {
-            if options.takes(*form) {
-                let path = match form {
-                    Form::Deb => deb::build(&package, root, &directory)?,
-                    Form::Rpm => rpm::build(&package, root, &directory)?,
-                    Form::Tarball => tarball::build(&package, &directory)?,
-                    Form::Image => image::build(&package, &directory)?,
-                };
-                let content = std::fs::read(&path).with_context(|| path.display().to_string())?;
-                built.push((path, hex(&Sha256::digest(content))));
-            }
-        }
+        let tree = tree(root, options, processor)?;
+        built.extend(pack(root, options, &package_of(&tree, processor, time), &root.join("target/package"))?);
     }
     Ok(built)
+}
+
+/// Compiles what packages hold.
+fn tree(root: &Path, options: &Options, processor: &Processor) -> Result<Tree> {
+    setup::for_processor(processor.arch, processor.debian_arch)?;
+    let program = program(root, processor.arch)?;
+    // An image has no room for a manual.
+    let manual = if options.takes_other_than(Form::Image) { Some(manual(root)?) } else { None };
+    Tree::new(root, &program, manual.as_deref())
+}
+
+fn package_of<'a>(tree: &'a Tree, processor: &Processor, time: u64) -> Package<'a> {
+    let Processor { arch, debian_arch, .. } = *processor;
+    Package { tree, arch, debian_arch, version: env!("CARGO_PKG_VERSION"), time }
+}
+
+/// Puts packages together, in a directory.
+fn pack(root: &Path, options: &Options, package: &Package<'_>, directory: &Path) -> Result<Vec<Built>> {
+    std::fs::create_dir_all(directory)?;
+    let wanted = Form::value_variants().iter().filter(|form| options.takes(**form));
+    let one = |form: &Form| {
+        let path = match form {
+            Form::Deb => deb::build(package, root, directory)?,
+            Form::Rpm => rpm::build(package, root, directory)?,
+            Form::Tarball => tarball::build(package, directory)?,
+            Form::Image => image::build(package, directory)?,
+        };
+        let content = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        Ok(Built { form: *form, path, digest: hex(&Sha256::digest(content)) })
+    };
+    wanted.map(one).collect()
+}
+
+/// Builds them once more, from a copy of the workspace in another directory, and compares the bytes.
+fn reproduce(root: &Path, options: &Options, time: u64, built: &[Built]) -> Result<()> {
+    let copy = Copy::of(root)?;
+    let again = build(copy.root(), options, time)?;
+    ensure!(again.len() == built.len(), "{} packages, then {}", built.len(), again.len());
+    let kept = root.join("target/package/second");
+    let mut different = Vec::new();
+    for (one, other) in built.iter().zip(&again).filter(|(one, other)| one.digest != other.digest) {
+        std::fs::create_dir_all(&kept)?;
+        let name = other.path.file_name().context("no name")?;
+        std::fs::copy(&other.path, kept.join(name))?;
+        different.push(one.path.display().to_string());
+    }
+    if !different.is_empty() {
+        bail!("built in another directory ({}), these differ: {}", kept.display(), different.join(", "));
+    }
+    println!("built in another directory, all have the same bytes");
+    Ok(())
 }
 
 /// The sensor for a processor, linked statically.
@@ -125,22 +173,14 @@ fn program(root: &Path, arch: &str) -> Result<PathBuf> {
     command.args(["build", "--release", "--target", &target, "--package", "sensor", "--bin", "sensor", "--target-dir"]);
     command.arg(&directory);
     // Names of files are in the program's messages: those of this host's directories make no difference there.
-    let registry = std::env::var_os("CARGO_HOME").map_or_else(home, |home| Ok(home.into()))?;
-    let flags = [
-        "-Ctarget-feature=+crt-static".to_owned(),
-        format!("--remap-path-prefix={}=/sensor", root.display()),
-        format!("--remap-path-prefix={}=/cargo", registry.display()),
-    ];
-    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    let toolchain = cross::compiler(arch).filter(|toolchain| toolchain.library == Library::Source);
+    let mut flags = vec![OsString::from("-Ctarget-feature=+crt-static")];
+    flags.extend(reproduce::remaps(root, toolchain.as_ref())?);
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join(OsStr::new("\u{1f}")));
     shell::run(&mut command)?;
     let program = directory.join(&target).join("release/sensor");
     ensure!(program.is_file(), "no program {} was built", program.display());
     Ok(program)
-}
-
-/// Cargo's directory, where it is not told another one.
-fn home() -> Result<PathBuf> {
-    Ok(PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cargo"))
 }
 
 /// The directory with the manual and the completions of shells, made anew.
@@ -151,8 +191,9 @@ fn manual(root: &Path) -> Result<PathBuf> {
     }
     ebpf::build(root, std::env::consts::ARCH, false)?;
     let mut command = shell::cargo(root);
+    // Below the sources in any case: a copy of them has its own.
     command.args(["run", "--quiet", "--package", "sensor", "--example", "manual"]).arg(&directory);
-    shell::run(&mut command)?;
+    shell::run(command.env_remove("CARGO_TARGET_DIR"))?;
     Ok(directory)
 }
 
@@ -165,6 +206,21 @@ fn time(root: &Path) -> Result<u64> {
         )?,
     };
     text.trim().parse().with_context(|| format!("`{}` is no time in seconds", text.trim()))
+}
+
+/// A text in lines of at most 79 characters, each with this before it.
+fn wrapped(text: &str, before: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_ascii_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + word.len() < 79 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(format!("{before}{word}")),
+        }
+    }
+    lines.join("\n")
 }
 
 /// Hexadecimal digits.

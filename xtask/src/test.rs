@@ -4,7 +4,7 @@
 //! as one.
 
 use crate::tally::{self, Tally};
-use crate::{containers, ebpf, fuzz, live, promtool, setup, shell, systemd, vm};
+use crate::{containers, ebpf, fuzz, live, package, promtool, setup, shell, systemd, vm};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use std::path::Path;
@@ -52,6 +52,8 @@ enum Step {
     Soak,
     /// What `deploy/` has for Prometheus and Grafana, by promtool
     Monitoring,
+    /// Packages for this host, and with --full for other processors, by the tools that hosts have for them
+    Packages,
     /// The service under a systemd in a container
     Systemd,
     /// The sensor in a container, started by podman with the scripts of `deploy/container`, as root
@@ -65,7 +67,7 @@ impl Options {
         // What takes minutes, or has no tests with names, nobody wants who asks for a single one.
         let usual = match step {
             Step::Vm => self.full || self.filter.is_none(),
-            Step::Soak | Step::Monitoring => self.filter.is_none(),
+            Step::Soak | Step::Monitoring | Step::Packages => self.filter.is_none(),
             _ => true,
         };
         if self.only.is_empty() { usual } else { self.only.contains(&step) }
@@ -121,6 +123,7 @@ fn perform(step: Step, root: &Path, options: &Options) -> Result<Tally> {
         }
         Step::Soak => live::soak(root, SOAK),
         Step::Monitoring => promtool::check(root),
+        Step::Packages => package::check::run(root, options.full),
         Step::Systemd => systemd::run(root, options.filter.as_deref()),
         Step::Containers => containers::run(root, options.filter.as_deref()),
         Step::Vm => {
@@ -201,8 +204,8 @@ mod tests {
             let taken = steps(&[], full, Some("connect"));
             all.iter().copied().filter(|step| !taken.contains(step)).collect()
         };
-        assert_eq!(left_out(true), [Step::Soak, Step::Monitoring]);
-        assert_eq!(left_out(false), [Step::Soak, Step::Monitoring, Step::Vm]);
+        assert_eq!(left_out(true), [Step::Soak, Step::Monitoring, Step::Packages]);
+        assert_eq!(left_out(false), [Step::Soak, Step::Monitoring, Step::Packages, Step::Vm]);
         assert_eq!(steps(&[Step::Vm, Step::Unit], false, Some("connect")), [Step::Unit, Step::Vm]);
     }
 }

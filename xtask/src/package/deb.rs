@@ -1,25 +1,66 @@
 //! The package of Debian and its relatives, put together by its own tool.
 
-use super::tree::File;
-use super::{DESCRIPTION, NAME, Package, SUMMARY};
+use super::tree::{File, Tree, file, gzip};
+use super::{DESCRIPTION, NAME, Package, SUMMARY, wrapped};
 use crate::{setup, shell};
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the host runs when it installs or removes the package.
-const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
+pub(super) const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
+
+const MAINTAINER: &str = "The authors of the sensor <sensor@localhost>";
+
+/// Whose it is and on which terms, as Debian's tools read it (copyright-format 1.0).
+const COPYRIGHT: &str = "\
+Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: sensor
+
+Files: *
+Copyright: 2026 The sensor authors
+License: (Expat or Apache-2.0) and (Expat or GPL-2)
+ The program may be used under the terms of either the MIT license (Expat) or
+ the Apache License 2.0; the eBPF programs that it loads into the kernel, under
+ those of either the MIT license or the GNU General Public License, version 2.
+ .
+ The licenses are in /usr/share/licenses/sensor. On Debian systems, the Apache
+ License is also in /usr/share/common-licenses/Apache-2.0, and the GNU General
+ Public License in /usr/share/common-licenses/GPL-2.
+ .
+";
+
+/// What Debian wants of every package beside its files.
+pub(super) fn documents(package: &Package<'_>) -> Result<Tree> {
+    let Package { version, time, .. } = package;
+    let mit = package.tree.0.iter().find(|file| file.path.ends_with("/LICENSE-MIT"));
+    let mit = mit.map_or_else(String::new, |file| String::from_utf8_lossy(&file.content).into_owned());
+    let lines = mit.lines().map(|line| if line.is_empty() { " .\n".to_owned() } else { format!(" {line}\n") });
+    let copyright = format!("{COPYRIGHT}{}", lines.collect::<String>());
+    // In UTC.
+    let date = Timestamp::from_second(i64::try_from(*time)?)?;
+    let date = date.strftime("%a, %d %b %Y %H:%M:%S +0000");
+    let changelog =
+        format!("{NAME} ({version}) unstable; urgency=medium\n\n  * Version {version}.\n\n -- {MAINTAINER}  {date}\n");
+    Ok(Tree(vec![
+        file("usr/share/doc/sensor/changelog.gz", 0o644, gzip(changelog.as_bytes())?),
+        file("usr/share/doc/sensor/copyright", 0o644, copyright.into_bytes()),
+    ]))
+}
 
 /// Builds the package.
 pub(super) fn build(package: &Package<'_>, root: &Path, directory: &Path) -> Result<PathBuf> {
     setup::for_program("dpkg-deb", "dpkg")?;
-    let Package { tree, debian_arch, version, time, .. } = package;
+    let Package { debian_arch, version, time, .. } = package;
+    let mut tree = documents(package)?;
+    tree.0.extend(package.tree.0.iter().cloned());
     let work = tempfile::Builder::new().prefix("deb-").tempdir_in(directory)?;
     for File { path, mode, content, .. } in &tree.0 {
         put(work.path(), path, *mode, content)?;
     }
-    put(work.path(), "DEBIAN/control", 0o644, control(package).as_bytes())?;
+    put(work.path(), "DEBIAN/control", 0o644, control(package, &tree).as_bytes())?;
     let config = tree.0.iter().filter(|file| file.config);
     let config: String = config.map(|file| format!("/{}\n", file.path)).collect();
     put(work.path(), "DEBIAN/conffiles", 0o644, config.as_bytes())?;
@@ -55,21 +96,22 @@ fn put(work: &Path, name: &str, mode: u32, content: &[u8]) -> Result<()> {
 }
 
 /// The control file (deb-control(5)).
-fn control(package: &Package<'_>) -> String {
-    let Package { tree, debian_arch, version, .. } = package;
+fn control(package: &Package<'_>, tree: &Tree) -> String {
+    let Package { debian_arch, version, .. } = package;
     let bytes: usize = tree.0.iter().map(|file| file.content.len()).sum();
     format!(
         "Package: {NAME}\n\
          Version: {version}\n\
          Architecture: {debian_arch}\n\
-         Maintainer: The authors of the sensor <sensor@localhost>\n\
+         Maintainer: {MAINTAINER}\n\
          Installed-Size: {}\n\
          Depends: systemd\n\
          Recommends: ca-certificates\n\
          Section: admin\n\
          Priority: optional\n\
-         Description: {SUMMARY}\n {DESCRIPTION}\n",
-        bytes.div_ceil(1024)
+         Description: {SUMMARY}\n{}\n",
+        bytes.div_ceil(1024),
+        wrapped(DESCRIPTION, " ")
     )
 }
 
@@ -99,6 +141,6 @@ mod tests {
         shell::output(Command::new("dpkg-deb").arg("--control").arg(&path).arg(&control)).unwrap();
         assert_eq!(std::fs::read_to_string(control.join("conffiles")).unwrap(), "/etc/sensor/sensor.toml\n");
         let sums = std::fs::read_to_string(control.join("md5sums")).unwrap();
-        assert!(sums.ends_with("  usr/bin/sensor\n") && sums.lines().count() == 1, "{sums}");
+        assert!(sums.ends_with("  usr/bin/sensor\n") && sums.lines().count() == 3, "{sums}");
     }
 }

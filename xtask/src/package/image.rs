@@ -2,7 +2,7 @@
 //! (image-spec 1.1), which needs no daemon to be made.
 
 use super::tarball::{add, archive};
-use super::tree::{File, Tree};
+use super::tree::Tree;
 use super::{NAME, Package, SUMMARY, hex};
 use crate::install;
 use anyhow::{Context, Result};
@@ -32,8 +32,7 @@ pub(super) fn build(package: &Package<'_>, directory: &Path) -> Result<PathBuf> 
 /// Of all files, those that a container needs.
 fn parts(tree: &Tree) -> Tree {
     let wanted = tree.0.iter().filter(|file| PARTS.iter().any(|part| file.path.starts_with(part)));
-    let copy = |file: &File| File { path: file.path.clone(), content: file.content.clone(), ..*file };
-    Tree(wanted.map(copy).collect())
+    Tree(wanted.cloned().collect())
 }
 
 fn image(package: &Package<'_>, layer: &[u8]) -> Result<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! The package of Fedora, Red Hat, SUSE and their relatives.
 
-use super::tree::File;
-use super::{DESCRIPTION, NAME, Package, SUMMARY};
+use super::tree::{File, LICENSE_DIRECTORY};
+use super::{DESCRIPTION, NAME, Package, SUMMARY, wrapped};
 use anyhow::{Context, Result};
 use rpm::{BuildConfig, CompressionType, Dependency, FileOptions, PackageBuilder};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub(super) fn build(package: &Package<'_>, root: &Path, directory: &Path) -> Res
     let config = BuildConfig::default().compression(compression).source_date(u32::try_from(*time)?);
     builder
         .using_config(config)
-        .description(DESCRIPTION)
+        .description(wrapped(DESCRIPTION, ""))
         .build_host("localhost")
         .requires(Dependency::any("systemd"))
         .post_install_script(script("post")?)
@@ -29,6 +29,7 @@ pub(super) fn build(package: &Package<'_>, root: &Path, directory: &Path) -> Res
     for File { path, mode, content, config } in &tree.0 {
         let options = FileOptions::new(format!("/{path}")).permissions(u16::try_from(*mode)?);
         let options = if *config { options.config().noreplace() } else { options };
+        let options = if path.starts_with(LICENSE_DIRECTORY) { options.license() } else { options };
         builder.with_file_contents(content.as_slice(), options)?;
     }
     let path = directory.join(format!("{NAME}-{version}-1.{arch}.rpm"));

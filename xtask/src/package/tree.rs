@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 /// A file of a package.
+#[derive(Clone)]
 pub(super) struct File {
     /// Below the root, without a slash in front.
     pub(super) path: String,
@@ -20,9 +21,12 @@ pub(super) struct File {
 pub(super) struct Tree(pub(super) Vec<File>);
 
 const LICENSES: [&str; 3] = ["LICENSE-APACHE", "LICENSE-GPL2", "LICENSE-MIT"];
-const LICENSE_DIRECTORY: &str = "usr/share/licenses/sensor";
-/// Where shells look for completions: what they are called when they are made, and there.
-const COMPLETIONS: [(&str, &str); 3] = [
+/// Where they are.
+pub(super) const LICENSE_DIRECTORY: &str = "usr/share/licenses/sensor";
+/// Shells that completions are for.
+pub(super) const SHELLS: [&str; 3] = ["bash", "fish", "zsh"];
+/// Where these look for them: what they are called when they are made, and there.
+pub(super) const COMPLETIONS: [(&str, &str); 3] = [
     ("sensor.bash", "usr/share/bash-completion/completions/sensor"),
     ("sensor.fish", "usr/share/fish/vendor_completions.d/sensor.fish"),
     ("_sensor", "usr/share/zsh/site-functions/_sensor"),
@@ -74,7 +78,8 @@ fn help(manual: &Path) -> Result<Vec<File>> {
     Ok(files)
 }
 
-fn file(path: &str, mode: u32, content: Vec<u8>) -> File {
+/// A file that is not the administrator's.
+pub(super) fn file(path: &str, mode: u32, content: Vec<u8>) -> File {
     File { path: path.to_owned(), mode, content, config: false }
 }
 

@@ -9,7 +9,8 @@ use std::time::SystemTime;
 
 /// What the object is made of, from the root of the workspace: files, and directories of which `.rs` and `.toml` files
 /// count. The recipe is one of them.
-pub(crate) const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "sensor-common", "sensor-ebpf", "xtask/src/ebpf.rs"];
+pub(crate) const SOURCES: [&str; 6] =
+    ["Cargo.toml", "Cargo.lock", "sensor-common", "sensor-ebpf", "xtask/src/ebpf.rs", "xtask/src/reproduce.rs"];
 
 /// Whether the object can be used.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,7 +88,9 @@ mod tests {
         for source in ["Cargo.toml", "Cargo.lock", "sensor-common/src/lib.rs", "sensor-ebpf/src/main.rs"] {
             write(root.path(), source, 100);
         }
-        write(root.path(), "xtask/src/ebpf.rs", 100);
+        for recipe in ["xtask/src/ebpf.rs", "xtask/src/reproduce.rs"] {
+            write(root.path(), recipe, 100);
+        }
         root
     }
 

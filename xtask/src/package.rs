@@ -6,6 +6,7 @@
 pub(crate) mod check;
 mod deb;
 mod image;
+mod notices;
 mod rpm;
 mod tarball;
 mod tree;
@@ -119,7 +120,8 @@ fn tree(root: &Path, options: &Options, processor: &Processor) -> Result<Tree> {
     let program = program(root, processor.arch)?;
     // An image has no room for a manual.
     let manual = if options.takes_other_than(Form::Image) { Some(manual(root)?) } else { None };
-    Tree::new(root, &program, manual.as_deref())
+    let notices = notices::file_for(root, &cross::target(processor.arch))?;
+    Tree::new(root, &program, notices, manual.as_deref())
 }
 
 fn package_of<'a>(tree: &'a Tree, processor: &Processor, time: u64) -> Package<'a> {

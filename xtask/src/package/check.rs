@@ -153,6 +153,7 @@ fn complete(subject: &Subject<'_>) -> Result<Option<String>> {
         "usr/share/licenses/sensor/LICENSE-APACHE",
         "usr/share/licenses/sensor/LICENSE-GPL2",
         "usr/share/licenses/sensor/LICENSE-MIT",
+        "usr/share/licenses/sensor/THIRD-PARTY",
     ];
     for path in pages.iter().map(String::as_str).chain(others) {
         ensure!(!subject.file(path)?.content.is_empty(), "{path} is empty");

@@ -33,9 +33,10 @@ pub(super) const COMPLETIONS: [(&str, &str); 3] = [
 ];
 
 impl Tree {
-    /// The program, its configuration and units, the licences, and the manual with the completions if they are wanted.
-    pub(super) fn new(root: &Path, program: &Path, manual: Option<&Path>) -> Result<Self> {
-        let mut files = vec![file(install::PROGRAM, 0o755, read(program)?)];
+    /// The program, its configuration and units, the licences, those of others in a file, and the manual with the completions if they
+    /// are wanted.
+    pub(super) fn new(root: &Path, program: &Path, notices: File, manual: Option<&Path>) -> Result<Self> {
+        let mut files = vec![file(install::PROGRAM, 0o755, read(program)?), notices];
         for (path, content, config) in install::contents(root)? {
             files.push(File { config, ..file(path, 0o644, content) });
         }

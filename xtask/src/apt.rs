@@ -2,6 +2,8 @@
 
 use crate::shell;
 use anyhow::Result;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command;
 
 /// Whether this is Debian or a system made from it, by `/etc/os-release` (os-release(5)).
@@ -52,6 +54,21 @@ pub(crate) fn update() -> Result<()> {
 /// Installs packages, removing none; if that fails, once more after reading the lists anew, which may be old.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let mut command = shell::as_root(install_command(packages))?;
+    say(&command);
+    if shell::run(&mut command).is_ok() {
+        return Ok(());
+    }
+    update()?;
+    shell::run(&mut command)
+}
+
+/// Fetches packages and those that they need and that are not installed, into a directory; nothing is installed. Needs no rights.
+pub(crate) fn fetch(packages: &[&str], into: &Path) -> Result<()> {
+    let mut command = install_command(packages);
+    command.args(["--download-only", "--quiet=2", "-o", "Debug::NoLocking=true", "-o"]);
+    let mut place = OsString::from("Dir::Cache::archives=");
+    place.push(into);
+    command.arg(place);
     say(&command);
     if shell::run(&mut command).is_ok() {
         return Ok(());

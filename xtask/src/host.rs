@@ -10,9 +10,9 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     release(root, "sensor", "sensor")
 }
 
-/// Builds a package with optimization and returns the path of a program of it.
+/// Builds a program of a package with optimization and returns its path.
 pub(crate) fn release(root: &Path, package: &str, program: &str) -> Result<PathBuf> {
-    shell::run(shell::cargo(root).args(["build", "--release", "--package", package]))?;
+    shell::run(shell::cargo(root).args(["build", "--release", "--package", package, "--bin", program]))?;
     Ok(profile_directory("release")?.join(program))
 }
 

@@ -3,6 +3,7 @@
 //! Each step is timed and reported; the last line has the sums of all tests, a step without tests of its own counting
 //! as one.
 
+use crate::bench::user;
 use crate::tally::{self, Tally};
 use crate::{containers, ebpf, fuzz, live, package, promtool, setup, shell, systemd, vm};
 use anyhow::{Result, bail};
@@ -46,6 +47,8 @@ enum Step {
     Unit,
     /// A few seconds of `cargo xtask fuzz`
     Fuzz,
+    /// Instructions of the user side for an event, compared with those that are committed
+    User,
     /// The end-to-end tests, as root
     Live,
     /// Two minutes of `cargo xtask soak`, as root
@@ -67,7 +70,7 @@ impl Options {
         // What takes minutes, or has no tests with names, nobody wants who asks for a single one.
         let usual = match step {
             Step::Vm => self.full || self.filter.is_none(),
-            Step::Soak | Step::Monitoring | Step::Packages => self.filter.is_none(),
+            Step::User | Step::Soak | Step::Monitoring | Step::Packages => self.filter.is_none(),
             _ => true,
         };
         if self.only.is_empty() { usual } else { self.only.contains(&step) }
@@ -117,6 +120,7 @@ fn perform(step: Step, root: &Path, options: &Options) -> Result<Tally> {
         Step::Clippy => Ok(clippy(root)),
         Step::Unit => unit(root, options.filter.as_deref()),
         Step::Fuzz => fuzz::run(root, FUZZ_SECONDS, &[]),
+        Step::User => user::check(root),
         Step::Live => {
             setup::for_testing()?;
             live::run(root, options.filter.as_deref())
@@ -204,8 +208,8 @@ mod tests {
             let taken = steps(&[], full, Some("connect"));
             all.iter().copied().filter(|step| !taken.contains(step)).collect()
         };
-        assert_eq!(left_out(true), [Step::Soak, Step::Monitoring, Step::Packages]);
-        assert_eq!(left_out(false), [Step::Soak, Step::Monitoring, Step::Packages, Step::Vm]);
+        assert_eq!(left_out(true), [Step::User, Step::Soak, Step::Monitoring, Step::Packages]);
+        assert_eq!(left_out(false), [Step::User, Step::Soak, Step::Monitoring, Step::Packages, Step::Vm]);
         assert_eq!(steps(&[Step::Vm, Step::Unit], false, Some("connect")), [Step::Unit, Step::Vm]);
     }
 }

@@ -7,9 +7,11 @@
 //! starts the system on a disk, and does the same as one of its services ([`service`]). `xtask/src/vm` reads what is told, from
 //! the serial console.
 
+#[path = "../cost/mod.rs"]
 mod cost;
 mod facts;
 mod fault;
+mod instructions;
 mod kernels;
 #[path = "../net.rs"]
 mod net;
@@ -29,8 +31,14 @@ use std::process::ExitCode;
 use tell::Told;
 
 fn main() -> ExitCode {
-    if let Ok(next) = std::env::var(cost::VARIABLE) {
-        return cost::main(&next);
+    if let Ok(next) = std::env::var(cost::actor::VARIABLE) {
+        return match cost::actor::main(&next) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tell::log(&format!("{error:#}"));
+                ExitCode::FAILURE
+            }
+        };
     }
     let first = std::process::id() == 1;
     if !first && std::env::args().nth(1).as_deref() != Some(service::ARGUMENT) {
@@ -74,7 +82,7 @@ fn perform(told: &mut Told) -> Result<()> {
         suite::run(run, told)?;
     }
     if plan.cost {
-        cost::measure(told)?;
+        instructions::measure(told)?;
     }
     told.end()
 }

@@ -1,23 +1,16 @@
 //! `sensor replay` on the rule's vectors, repeated to a large file: each repetition a day later and with processes of its own, so that the
 //! number of matches is known.
 
-use crate::{host, setup};
+use super::figure::{Figure, Line};
+use crate::host;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-/// How much is replayed.
-#[derive(clap::Args)]
-pub(crate) struct Options {
-    /// Size of the file
-    #[arg(long, default_value_t = 1024, value_name = "MB")]
-    megabytes: u64,
-}
 
 /// Events and matches of a file.
 struct Stream {
@@ -27,27 +20,24 @@ struct Stream {
     matches: u64,
 }
 
-/// Writes the file, replays it on one core, checks the number of alerts, and prints the figures.
-pub(crate) fn measure(root: &Path, options: &Options) -> Result<ExitCode> {
-    setup::for_building()?;
-    let sensor = host::build(root)?;
-    let stream = generate(root, options.megabytes << 20)?;
-    let Run { took, cost, alerts } = replay(&sensor, &stream.path)?;
+/// Writes a file of this size, replays it on one core, checks the number of alerts, and returns the figures.
+pub(crate) fn measure(root: &Path, megabytes: u64) -> Result<Vec<Line>> {
+    let stream = generate(root, megabytes << 20)?;
+    let replayed = replay(&host::profile_directory("release")?.join("sensor"), &stream.path);
     fs::remove_file(&stream.path)?;
+    let Run { took, cost, alerts } = replayed?;
     ensure!(alerts == stream.matches, "{alerts} alerts, {} expected", stream.matches);
-    println!(
-        "replay: {} events, {} MB, {} matches, all found\n\
-         replay: {:.2} s, {:.0} events/s; of that {:.2} s on the processor, {:.0} events/s of one core; peak memory {:.1} MB",
-        stream.events,
-        stream.bytes >> 20,
-        stream.matches,
-        took.as_secs_f64(),
-        rate(stream.events, took),
-        cost.processor.as_secs_f64(),
-        rate(stream.events, cost.processor),
-        f64::from(cost.peak_kb) / 1024.0,
-    );
-    Ok(ExitCode::SUCCESS)
+    let subject = format!("{} events, {} MB", stream.events, stream.bytes >> 20);
+    let figure = |quantity: &str, value: f64, unit: &str, note: String| {
+        let [quantity, unit] = [quantity, unit].map(str::to_owned);
+        Line::Measured(Figure { subject: subject.clone(), quantity, value, unit, note })
+    };
+    let found = format!("{alerts} matches, all found");
+    Ok(vec![
+        figure("events of one core", rate(stream.events, cost.processor), "/s", found),
+        figure("time on the processor", cost.processor.as_secs_f64(), "s", format!("of {:.2} s", took.as_secs_f64())),
+        figure("peak memory", f64::from(cost.peak_kb) / 1024.0, "MB", String::new()),
+    ])
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^52")]

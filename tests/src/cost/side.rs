@@ -1,10 +1,10 @@
 //! The kernel side of a sensor, loaded and attached as the sensor does it, with its buffers read here.
 
-use crate::protocol::Message;
-use crate::tell::Told;
-use anyhow::{Context, Result};
+use super::Heard;
+use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
+use aya::programs::ProgramInfo;
 use sensor::config::Config;
 use sensor::detect::rule::kernel_names;
 use sensor::kernel::counters::Snapshot;
@@ -34,10 +34,17 @@ impl Sub for Runs {
     }
 }
 
-/// The runs of an object's program; counted only while `kernel.bpf_stats_enabled` is set.
+/// The runs of an object's program; counted only while statistics are on.
 pub(super) fn runs(ebpf: &Ebpf, program: &str) -> Result<Runs> {
-    let info = ebpf.program(program).with_context(|| format!("no program {program}"))?.info().context("program")?;
+    runs_of(&info(ebpf, program)?)
+}
+
+fn runs_of(info: &ProgramInfo) -> Result<Runs> {
     Ok(Runs { count: info.run_count(), time_ns: info.run_time().as_nanos().try_into()? })
+}
+
+fn info(ebpf: &Ebpf, program: &str) -> Result<ProgramInfo> {
+    ebpf.program(program).with_context(|| format!("no program {program}"))?.info().context("program")
 }
 
 /// A kernel side at work.
@@ -49,8 +56,9 @@ pub(crate) struct Side {
 
 impl Side {
     /// Loads one with the hooks of that number for each fact, and everything else as it is by default. A hook that the kernel refuses
-    /// is left out, and told.
-    pub(crate) fn load(number: usize, told: &mut Told) -> Result<Self> {
+    /// is left out, and reported. Where connections would not be seen at all, another hook sees them without being measured, so that
+    /// executions find what they look for.
+    pub(crate) fn load(number: usize, heard: &mut dyn FnMut(Heard) -> Result<()>) -> Result<Self> {
         let config = Config::default();
         let options = Options {
             btf: KERNEL_BTF.into(),
@@ -69,9 +77,13 @@ impl Side {
             match prepared.try_out(candidate) {
                 Ok(()) => attached.push((fact, *candidate)),
                 Err(Refusal { mechanism, reason, .. }) => {
-                    told.tell(&Message::Refused { hook: format!("{fact}={mechanism}"), reason })?;
+                    heard(Heard::Refused { hook: format!("{fact}={mechanism}"), reason })?;
                 }
             }
+        }
+        if !attached.iter().any(|(fact, _)| *fact == Fact::Connect) {
+            let seen = candidates(Fact::Connect).iter().any(|candidate| prepared.try_out(candidate).is_ok());
+            ensure!(seen, "no hook for connections can be had");
         }
         let mut take = |name| {
             let map = prepared.ebpf().take_map(name).context(name)?;
@@ -109,7 +121,12 @@ impl Side {
 
     /// How often one of its programs has run, and how long.
     pub(crate) fn runs(&mut self, program: &str) -> Result<Runs> {
-        runs(self.prepared.ebpf(), program)
+        runs_of(&self.info(program)?)
+    }
+
+    /// What the kernel says of one of its programs.
+    pub(crate) fn info(&mut self, program: &str) -> Result<ProgramInfo> {
+        info(self.prepared.ebpf(), program)
     }
 
     /// What it has counted so far.

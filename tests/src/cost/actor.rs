@@ -7,10 +7,10 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// The variable that makes the program an actor; its value is the program to start, or empty for the one that does the work.
-pub(crate) const VARIABLE: &str = "SENSOR_GUEST_ACTOR";
+pub(crate) const VARIABLE: &str = "SENSOR_COST_ACTOR";
 
 /// The process between the first one and the actor.
 const LOGIN: &str = "sshd";
@@ -130,15 +130,9 @@ impl Drop for Actor {
 }
 
 /// The actor's own side: starts `next`, or does the work if it is empty.
-pub(crate) fn main(next: &str) -> ExitCode {
+pub(crate) fn main(next: &str) -> Result<()> {
     let ended = if next.is_empty() { work() } else { pass_on(next) };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            crate::tell::log(&format!("an actor has failed: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    ended.context("an actor")
 }
 
 fn pass_on(next: &str) -> Result<()> {

@@ -51,6 +51,8 @@ enum Part {
     Start,
     /// Time from a shell to its alert, and how many a second
     Alerts,
+    /// How the price of an execution grows, with connections remembered, arguments and processes
+    Scaling,
     /// What storms of executions and connections take with nothing, with the sensor and with other tools
     Storm,
     /// Events per second and memory of `sensor replay` on a large file

@@ -17,7 +17,7 @@ mod image;
 mod initramfs;
 mod kernels;
 mod machine;
-mod programs;
+pub(crate) mod programs;
 mod protocol;
 mod series;
 mod suite;

@@ -14,6 +14,7 @@ mod net;
 mod place;
 mod process;
 mod programs;
+mod scaling;
 mod sensor;
 mod sizes;
 mod start;
@@ -58,6 +59,8 @@ enum Part {
     Start,
     /// Time from a shell to its alert
     Alerts,
+    /// How the price of an execution grows
+    Scaling,
     /// Storms, with nothing, with the sensor and with other tools
     Storm {
         /// Where further tools are unpacked
@@ -117,6 +120,7 @@ fn measure(Options { sensor, quick, part }: Options) -> Result<()> {
         Part::Sizes => sizes::measure(),
         Part::Start => start::measure(&setting),
         Part::Alerts => alerts::measure(&setting),
+        Part::Scaling => scaling::measure(&setting),
         Part::Storm { peers } => storm::measure(&setting, peers.as_deref()),
         Part::Events { .. } => Ok(()),
     }

@@ -10,8 +10,8 @@
 //! (`cargo xtask vm --suite cost`); elsewhere they are time (`cargo xtask bench programs`).
 
 pub(crate) mod actor;
-mod empty;
-mod program;
+pub(crate) mod empty;
+pub(crate) mod program;
 pub(crate) mod side;
 mod situation;
 

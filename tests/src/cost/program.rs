@@ -8,9 +8,9 @@ use std::ops::Sub;
 
 /// What the kernel says of a program and of the empty one beside it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
-    pub(super) mine: Runs,
-    pub(super) empty: Runs,
+pub(crate) struct Reading {
+    pub(crate) mine: Runs,
+    pub(crate) empty: Runs,
 }
 
 impl Sub for Reading {

@@ -49,7 +49,7 @@ fn info(ebpf: &Ebpf, program: &str) -> Result<ProgramInfo> {
 
 /// A kernel side at work.
 pub(crate) struct Side {
-    prepared: Prepared,
+    pub(crate) prepared: Prepared,
     attached: Vec<(Fact, Candidate)>,
     rings: [RingBuf<MapData>; 2],
 }

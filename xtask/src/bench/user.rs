@@ -1,11 +1,13 @@
 //! Instructions that the user side takes for an event, counted by Valgrind, and those that are committed for comparison.
 //!
 //! A program does the same N times and 2N times; the difference is what N take, whatever else it does. Unlike time, it is the same on every
-//! host, but for what the compiler and the C library make of the same source, hence the bound.
+//! host, but for what the compiler and the C library make of the same source, hence the bound. The program is the one that is built for
+//! virtual machines: linked statically, and with a profile that no setting of the caller's changes.
 
 use super::figure::{Figure, Line};
 use crate::tally::Tally;
-use crate::{apt, host, shell};
+use crate::vm::programs;
+use crate::{apt, shell};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,7 +53,6 @@ pub(crate) fn check(root: &Path) -> Result<Tally> {
         println!("skipped instructions of the user side: {VALGRIND} is not installed");
         return Ok(Tally::SKIPPED);
     }
-    host::release(root, "sensor-tests", "sensor-bench")?;
     let mut sum = Tally::default();
     for (stage, figure) in &count(root)? {
         match compare(stage, *figure, known.get(stage).copied()) {
@@ -95,13 +96,13 @@ fn read(root: &Path) -> Result<Option<Figures>> {
     Ok(Some(serde_json::from_slice(&text).with_context(|| path.display().to_string())?))
 }
 
-/// Counts with the program that is built.
+/// Builds the program, and counts.
 fn count(root: &Path) -> Result<Figures> {
     if shell::find(VALGRIND).is_none() {
         ensure!(apt::is_debian(), "counting instructions needs {VALGRIND}");
         apt::install(&[VALGRIND])?;
     }
-    let program = host::profile_directory("release")?.join("sensor-bench");
+    let program = programs::build(root, std::env::consts::ARCH)?.bench;
     let one = |stage: &&str| {
         let [short, long] = [EVENTS, 2 * EVENTS].map(|events| total(root, &program, stage, events));
         let (short, long) = (short?, long?);

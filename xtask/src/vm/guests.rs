@@ -162,7 +162,7 @@ impl Guests<'_> {
             initramfs.directory(directory)?;
         }
         initramfs.device("dev/console", 0o600, (5, 1))?;
-        let Programs { guest, suite, service, sensor } = self.programs;
+        let Programs { guest, suite, service, sensor, bench: _ } = self.programs;
         let read = |program: &PathBuf| std::fs::read(program).with_context(|| program.display().to_string());
         initramfs.file("init", 0o755, &read(guest)?)?;
         let tests = if plan.service { ("sensor-service", service) } else { ("sensor-tests", suite) };

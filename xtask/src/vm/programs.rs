@@ -14,6 +14,8 @@ pub(crate) struct Programs {
     pub(crate) service: PathBuf,
     /// The sensor.
     pub(crate) sensor: PathBuf,
+    /// What measures on hosts; here for its instructions, which are the same as in every other build with this profile.
+    pub(crate) bench: PathBuf,
 }
 
 /// Builds them for a processor, named as Cargo does, with a profile and a target directory of their own.
@@ -36,5 +38,6 @@ pub(crate) fn build(root: &Path, arch: &str) -> Result<Programs> {
         suite: built("sensor-tests")?,
         service: built("sensor-service")?,
         sensor: built("sensor")?,
+        bench: built("sensor-bench")?,
     })
 }

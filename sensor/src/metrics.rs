@@ -1,10 +1,12 @@
 //! The sensor's numbers for Prometheus, in the OpenMetrics text format, and whether it is well.
 //!
 //! The kernel side's counters and the fill of its buffers are read from shared memory at each scrape, so that they stay readable
-//! whatever the user side is stuck in; the user side's numbers are those that it published last.
+//! whatever the user side is stuck in; the user side makes its own when somebody asks ([`Board`]).
 
+mod board;
 mod server;
 
+pub use board::{Board, Reader};
 pub use server::{Server, Unusable};
 
 use crate::kernel::counters::Counters;
@@ -18,17 +20,15 @@ use prometheus_client::registry::Unit;
 use sensor_common::counter::{Counter, Fate};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// How long the user side may be silent before it counts as stuck: it wakes every five seconds by itself.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// What the user side says of itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct UserSide {
-    /// When the buffers were last read.
-    pub polled: Instant,
     /// What was made of the records.
     pub stats: Stats,
     /// Connections that were forgotten because too many processes had some.
@@ -43,9 +43,6 @@ pub struct UserSide {
     pub missed: BTreeMap<String, u64>,
 }
 
-/// Where the user side leaves what it says.
-pub type Board = Arc<Mutex<UserSide>>;
-
 /// Everything that is exported.
 #[derive(Debug)]
 pub struct Source {
@@ -55,20 +52,23 @@ pub struct Source {
     pub rings: Vec<(&'static str, Fill)>,
     /// Which kind of hook sees each fact.
     pub hooks: Vec<(String, String)>,
-    /// What the user side last said.
-    pub board: Board,
+    /// What the user side says.
+    pub board: Reader,
 }
 
 impl Source {
-    fn user_side(&self) -> UserSide {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// What is wrong, if anything is.
     fn unwell(&self) -> Option<String> {
-        let silent = self.user_side().polled.elapsed();
+        let silent = self.board.silent();
         (silent > SILENCE).then(|| format!("the buffers have not been read for {} s", silent.as_secs()))
     }
+}
+
+/// An answer: the kernel side as it is when this is written, and what the user side has said.
+#[derive(Debug)]
+struct Scrape {
+    source: Arc<Source>,
+    user: UserSide,
 }
 
 /// Writes families of metrics.
@@ -104,19 +104,20 @@ impl Families<'_> {
     }
 }
 
-impl Collector for Source {
+impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
-        let user = self.user_side();
+        let Self { source, user } = self;
+        let Source { counters, rings, hooks, .. } = &**source;
         let Stats { connections, duplicates, executions, undecodable, latency, latency_ns, .. } = user.stats;
         let Stats { unmatched, alerts, collapsed, repeats, held, excepted, .. } = user.stats;
 
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         families.gauges("build_info", "The sensor's version", None, [(version, 1)])?;
-        let hooks = self.hooks.iter().map(|(fact, hook)| ([("fact", fact.as_str()), ("hook", hook.as_str())], 1));
+        let hooks = hooks.iter().map(|(fact, hook)| ([("fact", fact.as_str()), ("hook", hook.as_str())], 1));
         families.gauges("hook_info", "Kind of hook by which each fact is seen", None, hooks)?;
 
-        let snapshot = self.counters.snapshot();
+        let snapshot = counters.snapshot();
         let of = |wanted: fn(Fate) -> bool| {
             let counters = Counter::ALL.into_iter().filter(move |counter| wanted(counter.fate()));
             counters.map(|counter| (counter, snapshot.get(counter)))
@@ -130,9 +131,9 @@ impl Collector for Source {
         let missed = user.missed.iter().map(|(hook, runs)| ([("hook", hook.as_str())], *runs));
         families.counters("kernel_runs_skipped", "Runs of a hook's programs that the kernel skipped", missed)?;
 
-        let used = self.rings.iter().map(|(name, fill)| ([("ring", *name)], gauge(fill.used())));
+        let used = rings.iter().map(|(name, fill)| ([("ring", *name)], gauge(fill.used())));
         families.gauges("ring_used", "Bytes that wait to be read", Some(&Unit::Bytes), used)?;
-        let size = self.rings.iter().map(|(name, fill)| ([("ring", *name)], gauge(fill.size())));
+        let size = rings.iter().map(|(name, fill)| ([("ring", *name)], gauge(fill.size())));
         families.gauges("ring_size", "Size of the buffer", Some(&Unit::Bytes), size)?;
 
         let records = [

@@ -167,6 +167,7 @@ impl Running {
             if let Some(line) = &mut line {
                 deadline = deadline.min(line.refresh(|| report::line(&self.loaded, &self.pipeline, &self.watch)));
             }
+            let mut asked = false;
             let wake = if more { Instant::now() } else { deadline.min(self.systemd.feed_at().unwrap_or(deadline)) };
             tokio::select! {
                 biased;
@@ -175,6 +176,7 @@ impl Running {
                     Request::Reload => self.reload(),
                     Request::Reopen => self.pipeline.outputs().reopen(),
                 },
+                () = metrics::asked(self.metrics.as_ref()) => asked = true,
                 result = self.rings.readable() => if let Err(error) = result {
                     break Some(error);
                 },
@@ -200,7 +202,10 @@ impl Running {
                 self.systemd.status(&status);
             }
             if let Some(metrics) = &self.metrics {
-                metrics.publish(&self.pipeline, self.watch.violations());
+                metrics.polled();
+                if asked {
+                    metrics.answer(&self.pipeline, self.watch.violations());
+                }
             }
             self.systemd.polled();
         };

@@ -2,7 +2,7 @@
 //!
 //! `GET /metrics` gives the numbers; `GET /health` is 200 if the sensor is well and 503, with the reason, if it is not.
 
-use super::Source;
+use super::{Scrape, Source};
 use crate::config::Listen;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -140,8 +140,8 @@ async fn serve(listener: Bound, answers: &Arc<Answers>) {
 
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, answers: Arc<Answers>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answers.answer(request.method(), request.uri().path());
-        async move { Ok::<_, Infallible>(answer) }
+        let answers = Arc::clone(&answers);
+        async move { Ok::<_, Infallible>(answers.answer(request.method(), request.uri().path()).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -153,28 +153,29 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, answers: Arc<Answ
 
 #[derive(Debug)]
 struct Answers {
-    registry: Registry,
     source: Arc<Source>,
 }
 
 impl Answers {
     fn new(source: Source) -> Self {
-        let source = Arc::new(source);
-        let mut registry = Registry::with_prefix("sensor");
-        registry.register_collector(Box::new(Arc::clone(&source)));
-        Self { registry, source }
+        Self { source: Arc::new(source) }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    async fn numbers(&self) -> String {
+        let user = self.source.board.ask().await;
+        let mut registry = Registry::with_prefix("sensor");
+        registry.register_collector(Box::new(Scrape { source: Arc::clone(&self.source), user }));
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = text::encode(&mut text, &registry);
+        text
+    }
+
+    async fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         let get = *method == Method::GET || *method == Method::HEAD;
         let (status, kind, body) = match path {
             _ if !get => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n".to_owned()),
-            "/metrics" => {
-                let mut body = String::new();
-                // Writing to a string does not fail.
-                let _ = text::encode(&mut body, &self.registry);
-                (StatusCode::OK, FORMAT, body)
-            }
+            "/metrics" => (StatusCode::OK, FORMAT, self.numbers().await),
             "/health" => match self.source.unwell() {
                 None => (StatusCode::OK, "text/plain", "well\n".to_owned()),
                 Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{reason}\n")),
@@ -192,21 +193,17 @@ impl Answers {
 mod tests {
     use super::*;
     use crate::kernel::counters::Counters;
-    use crate::metrics::UserSide;
-    use crate::stats::Stats;
+    use crate::metrics::{Reader, UserSide};
     use std::collections::BTreeMap;
     use std::io::{Read as _, Write as _};
     use std::net::{Ipv4Addr, TcpStream};
-    use std::sync::Mutex;
-    use std::time::Instant;
 
     fn source(silent: Duration) -> Source {
-        let polled = Instant::now().checked_sub(silent).unwrap();
-        let (stats, missed) = (Stats::default(), BTreeMap::from([("exec".to_owned(), 3)]));
+        let missed = BTreeMap::from([("exec".to_owned(), 3)]);
         let exceptions = BTreeMap::from([("health".to_owned(), 2)]);
-        let user_side = UserSide { polled, stats, evicted: 0, violations: 0, outputs: Vec::new(), exceptions, missed };
+        let user_side = UserSide { exceptions, missed, ..UserSide::default() };
         let counters = Arc::new(Counters::zero());
-        Source { counters, rings: Vec::new(), hooks: Vec::new(), board: Arc::new(Mutex::new(user_side)) }
+        Source { counters, rings: Vec::new(), hooks: Vec::new(), board: Reader::stuck(user_side, silent) }
     }
 
     fn free_port() -> Listen {

@@ -6,8 +6,7 @@ use crate::kernel::ring::Ring;
 use crate::metrics::{Board, Server, Source, UserSide};
 use crate::pipeline::Pipeline;
 use anyhow::{Context as _, Result};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
 /// The numbers that others may ask for, until it is dropped.
 pub(super) struct Metrics {
@@ -30,23 +29,35 @@ impl Metrics {
             ("executions", fill(rings.1, config.rings.executions)?),
         ];
         let hooks = loaded.choices.iter().map(|choice| (choice.fact.to_string(), choice.kind()));
-        let board = Arc::new(Mutex::new(user_side(pipeline, 0)));
+        let (board, reader) = Board::new(user_side(pipeline, 0));
         let counters = Arc::clone(&loaded.counters);
-        let source = Source { counters, rings, hooks: hooks.collect(), board: Arc::clone(&board) };
+        let source = Source { counters, rings, hooks: hooks.collect(), board: reader };
         let server = Server::start(listen, source)?;
         tracing::info!("metrics are served on {listen}");
         Ok(Self { board, _server: server })
     }
 
-    /// Leaves the user side's numbers for those who ask, and how often counters were found to disagree.
-    pub(super) fn publish(&self, pipeline: &Pipeline, violations: u64) {
-        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = user_side(pipeline, violations);
+    /// Gives them to those who have asked, and how often counters were found to disagree.
+    pub(super) fn answer(&self, pipeline: &Pipeline, violations: u64) {
+        self.board.answer(user_side(pipeline, violations));
+    }
+
+    /// The buffers have been read now.
+    pub(super) fn polled(&self) {
+        self.board.polled();
+    }
+}
+
+/// Waits until somebody asks, where anybody can.
+pub(super) async fn asked(metrics: Option<&Metrics>) {
+    match metrics {
+        Some(metrics) => metrics.board.asked().await,
+        None => std::future::pending().await,
     }
 }
 
 fn user_side(pipeline: &Pipeline, violations: u64) -> UserSide {
     UserSide {
-        polled: Instant::now(),
         stats: pipeline.stats(),
         evicted: pipeline.evicted(),
         violations,

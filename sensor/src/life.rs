@@ -49,11 +49,13 @@ pub enum Event {
     Unwatched(Interval),
     /// The host was asleep in this time, and nothing happened.
     Suspended(Interval),
+    /// Somebody has set the wall clock from the first of these times to the second, or it has jumped there.
+    ClockSet(Interval),
     /// All is as it was.
     Heartbeat,
 }
 
-/// A time from one point of the wall clock to another.
+/// A time from one point of the wall clock to another, which is earlier only where the clock was set back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
     /// When it begins.
@@ -119,6 +121,11 @@ impl Life {
             Event::Held { rule, destination, count, .. } => (Some(json!({"id": rule})), *destination, Some(count)),
             _ => (None, None, None),
         };
+        let clock = if let Event::ClockSet(step) = event {
+            Some(json!({"from": step.from.to_string(), "to": step.to.to_string(), "step_ms": step.millis()}))
+        } else {
+            None
+        };
         let lost = if let Event::Lost(losses, _) = event { Some(losses.to_json()) } else { None };
         let restart = if let Event::Reloaded(keys) = event { Some(keys).filter(|keys| !keys.is_empty()) } else { None };
         let head = json!({
@@ -143,6 +150,7 @@ impl Life {
             "degraded": Some(&origin.degraded).filter(|reasons| !reasons.is_empty()),
             "lost": lost,
             "held": held,
+            "clock": clock,
             "restart_needed": restart,
             "totals": totals.to_json(),
         });
@@ -237,6 +245,12 @@ fn kind(event: &Event, origin: &Origin, totals: &Totals, started: WallTime) -> K
             let message = format!("the host was asleep for {} s", interval.seconds());
             of_host("sensor-suspended", "info", "info", message)
         }
+        Event::ClockSet(step) => {
+            let Interval { from, to } = step;
+            let (millis, way) = (step.millis(), if to < from { "back" } else { "forward" });
+            let message = format!("the wall clock was set {way} by {} ms, from {from} to {to}", millis.unsigned_abs());
+            of_host("sensor-clock-set", "change", "warning", message)
+        }
         Event::Heartbeat => {
             of_host("sensor-heartbeat", "info", "info", format!("the sensor is watching since {started}: {numbers}"))
         }
@@ -248,12 +262,17 @@ impl Interval {
     #[must_use]
     pub fn unwatched(self) -> String {
         let Self { from, to } = self;
-        let millis = to.0.saturating_sub(from.0) / 1_000_000;
+        let millis = self.millis();
         format!("nobody has watched from {from} to {to}, {millis} ms at most: shells of that time are not reported")
     }
 
+    /// Less than none where the clock was set back.
+    fn millis(self) -> i64 {
+        self.to.0.saturating_sub(self.from.0) / 1_000_000
+    }
+
     fn seconds(self) -> i64 {
-        self.to.0.saturating_sub(self.from.0) / 1_000_000_000
+        self.millis() / 1000
     }
 }
 

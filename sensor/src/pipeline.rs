@@ -31,14 +31,12 @@ use crate::stats::Stats;
 use alerts::Found;
 use sensor_common::settings::PENDING_CAPACITY;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Processes whose connections are remembered: as many as the kernel side remembers.
 const PROCESSES: usize = PENDING_CAPACITY as usize;
-/// How long a changed wall clock is not followed because connections are waiting.
-const CLOCK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the correlator keeps: little, for as many processes as an attacker starts.
 #[derive(Clone, Debug)]
@@ -67,9 +65,6 @@ pub struct Pipeline {
     proc: Proc,
     onlooker: Onlooker,
     outputs: Outputs,
-    span: Duration,
-    last_event: BootTime,
-    clock_differs: Option<BootTime>,
     sequence: u64,
     stats: Stats,
     life: Life,
@@ -91,15 +86,12 @@ impl Pipeline {
         Self {
             life: Life::new(&origin.boot_id, now),
             origin,
-            span: parameters.span,
             correlator: Correlator::new(rule, parameters, PROCESSES),
             parents: Parents::default(),
             users,
             proc: Proc::live(),
             onlooker: Onlooker::new(Proc::live()),
             outputs,
-            last_event: BootTime(0),
-            clock_differs: None,
             // Microseconds since boot: higher than any number of an earlier run, whose events may stand in the same file.
             sequence: now.0.0 / 1_000,
             stats: Stats::default(),
@@ -140,24 +132,15 @@ impl Pipeline {
 
     /// The rule's parameters after a reload.
     pub fn set_parameters(&mut self, parameters: Parameters) {
-        self.span = parameters.span;
         self.correlator.set_parameters(parameters);
     }
 
-    /// Follows a change of the wall clock, but not while a connection may still be waiting for its execution, so that both
-    /// documents of a match are dated by the same offset; yet after [`CLOCK_PATIENCE`] also then: what belongs together is
-    /// measured by the boot clock in any case.
+    /// Follows the wall clock, for the events to come. An execution that matches a connection is dated as that was, whatever has
+    /// become of the clock since: the time between both documents is what has really passed.
     pub fn follow_clock(&mut self, boot: BootTime, wall: WallTime) {
         let offset = WallOffset::between(boot, wall);
-        if offset.is_near(self.origin.offset) {
-            self.clock_differs = None;
-            return;
-        }
-        let since = |then: BootTime| Duration::from_nanos(boot.0.saturating_sub(then.0));
-        let differs = *self.clock_differs.get_or_insert(boot);
-        if since(self.last_event) > self.span + Duration::from_secs(1) || since(differs) > CLOCK_PATIENCE {
+        if !offset.is_near(self.origin.offset) {
             self.origin.offset = offset;
-            self.clock_differs = None;
         }
     }
 
@@ -183,7 +166,6 @@ impl Pipeline {
     }
 
     fn connection(&mut self, event: &Connection) {
-        self.last_event = self.last_event.max(event.at);
         let key = Key::new(&self.origin.host_id, &self.origin.entity_id(event.process));
         let at = Moment::on_boot_clock(&self.origin.boot_id, event.at, self.origin.offset.wall(event.at));
         if self.correlator.holds(&key, &at, event.arm) {
@@ -209,7 +191,6 @@ impl Pipeline {
         if let Some(connection) = &event.connection {
             self.connection(connection);
         }
-        self.last_event = self.last_event.max(event.at);
         self.stats.executions += 1;
         if event.comm == SOCAT.as_bytes() || event.executable.name == SOCAT.as_bytes() {
             self.parents.executed(event);
@@ -221,7 +202,7 @@ impl Pipeline {
         } else {
             Extras { parent: self.deciding_parent(event.process, &event.lineage), ..Extras::default() }
         };
-        let document = self.origin.exec(event, sequence, &extras);
+        let document = self.dated(self.offset_of(event)).exec(event, sequence, &extras);
         let outcome = self.judge(&document, Payload::Exec);
         self.outputs.event(document);
         match outcome {
@@ -239,6 +220,25 @@ impl Pipeline {
                 self.stats.unmatched += 1;
                 tracing::trace!(?outcome, "execution");
             }
+        }
+    }
+
+    /// The offset by which an execution is dated: that of the connection which it would match, or today's.
+    fn offset_of(&self, event: &Exec) -> WallOffset {
+        let key = Key::new(&self.origin.host_id, &self.origin.entity_id(event.process));
+        let at = Moment::on_boot_clock(&self.origin.boot_id, event.at, self.origin.offset.wall(event.at));
+        match self.correlator.matching(&key, &at) {
+            Some(Payload::Connection(held)) => held.offset,
+            Some(Payload::Exec) | None => self.origin.offset,
+        }
+    }
+
+    /// What makes documents that are dated by this offset.
+    fn dated(&self, offset: WallOffset) -> Cow<'_, Origin> {
+        if offset == self.origin.offset {
+            Cow::Borrowed(&self.origin)
+        } else {
+            Cow::Owned(Origin { offset, ..self.origin.clone() })
         }
     }
 

@@ -90,7 +90,6 @@ fn records(sequences: &[Sequence]) -> Vec<(u64, Record)> {
     let mut arms = 0;
     for (number, (begins, acts)) in sequences.iter().enumerate() {
         let tgid = FIRST_PID + u32::try_from(number).unwrap();
-        // The sensor follows the wall clock when it is quiet. It waits a minute for that; five sequences take less.
         begin += begins * MS + if number.is_multiple_of(5) { 40_000 * MS } else { 0 };
         let mut now = begin;
         let mut armed: Option<Arm> = None;
@@ -284,6 +283,39 @@ proptest! {
         reversed.reverse();
         fs::write(folder.path().join("reversed"), common::lines(&reversed)).unwrap();
         assert_same(&live, &replayed(folder.path(), "reversed"));
+    }
+}
+
+#[test]
+fn what_comes_behind_a_step_of_the_clock_is_dated_right_and_what_waits_for_it_stays_as_it_was() {
+    const DAY: i64 = 86_400_000;
+    let folder = TempDir::new().unwrap();
+    let mut arms = 0;
+    let mut pair = |tgid: u32, connect: u64, execute: u64| {
+        arms += 1;
+        let arm = arm(tgid, 90_000 * MS, connect * MS, arms);
+        let exec = exec(tgid, 90_000 * MS, execute * MS, true, Some(arm));
+        [(connect * MS, Record::Connection(connection(arm))), (execute * MS, Record::Exec(exec))]
+    };
+    let around = pair(FIRST_PID, 100_000, 102_000);
+    let behind = pair(FIRST_PID + 1, 101_000, 101_001);
+    let again = pair(FIRST_PID, 103_000, 103_001);
+    let mut records: Vec<_> = around.into_iter().chain(behind).chain(again).collect();
+    records.sort_by_key(|(handled, _)| *handled);
+    for step in [DAY, -DAY] {
+        let clock = Clock { steps: vec![(100_500 * MS, step * 1_000_000)] };
+        let folder = folder.path().join(step.to_string());
+        fs::create_dir(&folder).unwrap();
+        run(&folder, &records, &clock);
+        let dated: Vec<_> = written(&folder)
+            .iter()
+            .map(|alert| {
+                let at = alert["@timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+                let boot_ms = alert["sensor"]["sequence"][1]["sensor"]["boot_ns"].as_i64().unwrap() / 1_000_000;
+                (boot_ms, at.as_millisecond() - boot_ms - 1_780_000_000_000, wall_elapsed(alert))
+            })
+            .collect();
+        assert_eq!(dated, [(101_001, step, 1), (102_000, 0, 2000), (103_001, step, 1)]);
     }
 }
 

@@ -154,6 +154,13 @@ impl<P> Correlator<P> {
         self.processes.peek(key).is_some_and(|remembered| remembered.process.knows(at, Some(arm)))
     }
 
+    /// What was given with the connection that an execution in this process at this time would match.
+    #[must_use]
+    pub fn matching(&self, key: &Key, at: &Moment) -> Option<&P> {
+        let process = &self.processes.peek(key)?.process;
+        process.matching(at, self.parameters.span_ms()).map(|connection| &connection.payload)
+    }
+
     /// Figures for metrics.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -95,6 +95,13 @@ impl<P> Process<P> {
         true
     }
 
+    /// The connection with which an execution at this time would match.
+    #[must_use]
+    pub fn matching(&self, at: &Moment, span_ms: u64) -> Option<&Waiting<P>> {
+        let latest = self.waiting.iter().rev().find(|one| !at.is_before(&one.at))?;
+        (latest.at.millis_until(at) <= span_ms).then_some(latest)
+    }
+
     /// The process executed a program that the rule asks for.
     pub fn execute(&mut self, at: &Moment, span_ms: u64) -> Taken<P> {
         let older = self.waiting.iter().rev().skip_while(|one| at.is_before(&one.at)).count();

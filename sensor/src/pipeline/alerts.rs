@@ -4,7 +4,7 @@ use super::{Held, Pipeline};
 use crate::alert::{self, Finding};
 use crate::detect::exception::{Exception, Exceptions};
 use crate::enrich::clock;
-use crate::event::ecs::{self, Extras, Origin};
+use crate::event::ecs::{self, Extras};
 use crate::event::facts::Field;
 use crate::event::{BootTime, Connection, Direction, Exec};
 use crate::life::{self, Interval};
@@ -132,7 +132,8 @@ impl Pipeline {
         if extras.parent.is_none() && !self.outputs.take_events() {
             extras.parent = self.any_parent(&exec.lineage);
         }
-        let exec_document = self.origin.exec(exec, sequence, &extras);
+        let offset = found.connection.as_ref().map_or(self.origin.offset, |held| held.offset);
+        let exec_document = self.dated(offset).exec(exec, sequence, &extras);
         let connection = found.connection.as_ref().map(|held| self.connection_of(held, exec, &extras));
         let finding = Finding {
             rule: self.correlator.rule(),
@@ -150,10 +151,9 @@ impl Pipeline {
         let mut document = match &held.recorded {
             Some(document) => document.clone(),
             None => {
-                let origin = Origin { offset: held.offset, ..self.origin.clone() };
                 let user = self.users.name(held.event.uid).map(str::to_owned);
                 let extras = Extras { user, container: extras.container.clone(), parent: None };
-                origin.connection(&held.event, held.sequence, &extras)
+                self.dated(held.offset).connection(&held.event, held.sequence, &extras)
             }
         };
         if let Some(carried) = &exec.connection {

@@ -39,6 +39,8 @@ pub(super) fn events() -> Vec<Event> {
         Event::Stalled(interval),
         Event::Unwatched(interval),
         Event::Suspended(interval),
+        Event::ClockSet(interval),
+        Event::ClockSet(Interval { from: NOW.1, to: STARTED.1 }),
         Event::Heartbeat,
     ]
 }
@@ -156,6 +158,8 @@ fn each_says_what_it_is_about() {
         "sensor-stalled",
         "sensor-unwatched",
         "sensor-suspended",
+        "sensor-clock-set",
+        "sensor-clock-set",
         "sensor-heartbeat",
     ];
     assert_eq!(actions, expected);
@@ -180,4 +184,9 @@ fn each_says_what_it_is_about() {
     }
     let expected = "2026-05-28T20:27:40.000000000Z info: the host was asleep for 60 s\n";
     assert_eq!(line(&all[13]), expected);
+    let [from, to] = ["2026-05-28T20:26:40.000000000Z", "2026-05-28T20:27:40.000000000Z"];
+    assert_eq!(of(14, "/sensor/clock"), json!({"from": from, "to": to, "step_ms": 60_000}));
+    assert_eq!(of(15, "/sensor/clock"), json!({"from": to, "to": from, "step_ms": -60_000}));
+    assert_eq!(of(15, "/message"), format!("the wall clock was set back by 60000 ms, from {to} to {from}"));
+    assert_eq!((of(14, "/event/start"), of(14, "/event/type")), (Value::Null, json!(["change"])));
 }

@@ -20,6 +20,9 @@ const LOSSES: Duration = Duration::from_secs(60);
 const LATE: Duration = Duration::from_secs(15);
 /// So much more time on the clock that goes on while the host is asleep than on the one that does not means that it was.
 const ASLEEP: Duration = Duration::from_secs(1);
+/// So much more or less time on the wall clock than has passed means that it was set. Daemons that keep the time set it from 128 ms on;
+/// what they do in small steps makes 3 ms between two turns.
+const SET: Duration = Duration::from_millis(100);
 /// What documents say if the hook for connections has fallen silent.
 const SILENT: &str = "the hook for connections sees none although the host makes some: it may have been switched off";
 
@@ -98,7 +101,7 @@ impl Watch {
     /// At each turn of the loop: whether it came in time.
     pub(super) fn turn(&mut self, pipeline: &mut Pipeline) {
         let (before, now) = (std::mem::replace(&mut self.turn, Turn::now()), self.turn);
-        if let Some(event) = gap(before, now) {
+        for event in gap(before, now).into_iter().chain(step(before, now)) {
             pipeline.tell(&event);
         }
     }
@@ -202,6 +205,18 @@ fn gap(before: Turn, now: Turn) -> Option<Event> {
     }
 }
 
+/// Whether the wall clock was set between two turns.
+fn step(before: Turn, now: Turn) -> Option<Event> {
+    let passed = i64::try_from(now.boot.0.saturating_sub(before.boot.0)).unwrap_or(i64::MAX);
+    let from = WallTime(before.wall.0.saturating_add(passed));
+    let step = Interval { from, to: now.wall };
+    if u128::from(now.wall.0.abs_diff(from.0)) < SET.as_nanos() {
+        return None;
+    }
+    tracing::warn!("the wall clock was set from {} to {}", step.from, step.to);
+    Some(Event::ClockSet(step))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,5 +242,25 @@ mod tests {
         assert!(matches!(later(5000, 65_000), Some(Event::Suspended(_))));
         // A wall clock that was set back is neither.
         assert_eq!(gap(before, Turn { wall: WallTime(0), ..before }), None);
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_is_told_from_one_that_goes_on_or_is_slewed() {
+        let before = Turn::now();
+        let (second, day) = (1_000_000_000, 86_400_000_000_000);
+        let later = |wall: i64| {
+            let (boot, wall) = (BootTime(before.boot.0 + 5_000_000_000), WallTime(before.wall.0 + wall));
+            step(before, Turn { boot, wall, ..before })
+        };
+        let set = |step: i64| {
+            let from = before.wall.0 + 5 * second;
+            Some(Event::ClockSet(Interval { from: WallTime(from), to: WallTime(from + step) }))
+        };
+        for step in [0, 3_000_000, -3_000_000, 99_000_000, -99_000_000] {
+            assert_eq!(later(5 * second + step), None, "{step}");
+        }
+        for step in [100_000_000, -100_000_000, day, -day] {
+            assert_eq!(later(5 * second + step), set(step), "{step}");
+        }
     }
 }

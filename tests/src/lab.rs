@@ -36,6 +36,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) binary: &'a Path,
     /// The configuration that chooses the hooks.
     pub(crate) hooks: &'a str,
+    /// Whether this system was made for the tests.
+    pub(crate) disposable: bool,
 }
 
 /// A test's surroundings.
@@ -45,6 +47,7 @@ pub(crate) struct Lab {
     program: PathBuf,
     binary: PathBuf,
     hooks: String,
+    disposable: bool,
     shared: Option<Arc<Sensor>>,
     namespaces: Namespaces,
     /// Kills every process of the lab when it ends.
@@ -56,7 +59,7 @@ pub(crate) struct Lab {
 impl Lab {
     /// Sets up lab `number` below the directory of `setting`, with the shared sensor if the test uses it.
     pub(crate) fn new(number: u16, setting: &Setting<'_>, shared: Option<Arc<Sensor>>) -> Result<Self> {
-        let Setting { directory: suite, program, binary, hooks } = *setting;
+        let Setting { directory: suite, program, binary, hooks, disposable } = *setting;
         let directory = suite.join(format!("lab-{number}"));
         std::fs::create_dir_all(directory.join("bin"))?;
         // Interactive shells look for their start-up files here, and zsh asks questions if there is none.
@@ -80,6 +83,7 @@ impl Lab {
             program,
             binary,
             hooks,
+            disposable,
             shared,
             namespaces,
             init,
@@ -121,6 +125,11 @@ impl Lab {
     /// The configuration that chooses the hooks of this run.
     pub(crate) fn hooks(&self) -> &str {
         &self.hooks
+    }
+
+    /// Whether this system was made for the tests, so that what concerns all of it may be changed.
+    pub(crate) fn is_disposable(&self) -> bool {
+        self.disposable
     }
 
     /// The lab's directory.

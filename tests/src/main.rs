@@ -61,6 +61,12 @@ struct Options {
     /// Print each line as a JSON object
     #[arg(long)]
     json: bool,
+    /// This system was made for the tests: also set its clock and put it to sleep
+    #[arg(long)]
+    disposable: bool,
+    /// This processor is emulated: skip storms, which would take very long
+    #[arg(long)]
+    no_storms: bool,
     /// Instead of the tests: a mixed load for so many seconds
     #[arg(long, value_name = "SECONDS", conflicts_with_all = ["filter", "list"])]
     soak: Option<u64>,
@@ -109,6 +115,8 @@ fn run() -> Result<ExitCode> {
         no_skip: options.no_skip,
         filter,
         json: options.json,
+        disposable: options.disposable,
+        no_storms: options.no_storms,
         soak: options.soak.map(Duration::from_secs),
         containers: options.containers,
     };

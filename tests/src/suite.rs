@@ -4,7 +4,7 @@ use crate::cases::{CONTAINERS, Case, TABLE, Tag};
 use crate::lab::{Lab, Setting};
 use crate::report::{Outcome, Sums, note};
 use crate::sensor::Sensor;
-use crate::skip::Skip;
+use crate::skip::{Skip, skip};
 use crate::soak;
 use crate::supervise::PROGRAM;
 use anyhow::{Context, Result};
@@ -27,6 +27,10 @@ pub(crate) struct Plan {
     pub(crate) filter: Filter,
     /// Whether results are printed as JSON.
     pub(crate) json: bool,
+    /// Whether this system was made for the tests.
+    pub(crate) disposable: bool,
+    /// Whether storms are skipped.
+    pub(crate) no_storms: bool,
     /// Instead of the table: a mixed load for so long.
     pub(crate) soak: Option<Duration>,
     /// Instead of the table: the one of containers; the binary is the archive of an image then.
@@ -68,7 +72,8 @@ pub(crate) fn run(plan: &Plan, directory: &Path) -> Result<bool> {
     for (number, hooks) in plan.hooks.iter().enumerate() {
         let place = directory.join(format!("run-{number}"));
         std::fs::create_dir(&place)?;
-        let setting = Setting { directory: &place, program: &program, binary: &binary, hooks };
+        let setting =
+            Setting { directory: &place, program: &program, binary: &binary, hooks, disposable: plan.disposable };
         let run = Run { plan, setting, label: label(hooks) };
         match plan.soak {
             Some(duration) => run.soak(duration, &mut sums),
@@ -162,6 +167,9 @@ impl Run<'_> {
     }
 
     fn in_lab(&self, number: usize, case: &Case, sensor: Option<Arc<Sensor>>) -> Result<()> {
+        if self.plan.no_storms && case.has(Tag::Storm) {
+            return skip("a storm takes minutes on an emulated processor: run on hosts");
+        }
         let number = u16::try_from(number + 1)?;
         let sensor = sensor.filter(|_| !case.has(Tag::Own));
         let lab = Lab::new(number, &self.setting, sensor).context("lab")?;

@@ -5,6 +5,7 @@ mod args;
 mod asleep;
 mod benign;
 mod border;
+mod clock;
 mod connect;
 mod container;
 mod doctor;
@@ -104,6 +105,7 @@ pub(crate) const TABLE: &[&[Case]] = &[
     load::CASES,
     flood::CASES,
     lost::CASES,
+    clock::CASES,
     missed::CASES,
     life::CASES,
     output::CASES,

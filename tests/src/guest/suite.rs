@@ -24,7 +24,7 @@ enum Line {
 /// Runs it once.
 pub(crate) fn run(run: &Run, told: &mut Told) -> Result<()> {
     let mut suite = Command::new(SUITE);
-    listen(suite.args(["--sensor", SENSOR]), run, told)
+    listen(suite.args(["--disposable", "--sensor", SENSOR]), run, told)
 }
 
 /// Runs a program of tests, and passes on what it prints.

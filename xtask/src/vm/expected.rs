@@ -46,11 +46,11 @@ struct Processor {
     not_preemptible: Vec<String>,
 }
 
-/// A test that cannot be run.
+/// Tests that cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Skip {
-    test: String,
+    tests: Vec<String>,
     #[serde(default)]
     series: Vec<String>,
     #[serde(default)]
@@ -123,8 +123,9 @@ impl Expected {
 
     /// Whether a test cannot be run in a run.
     pub(crate) fn skips(&self, run: &str, test: &str) -> bool {
-        let applies =
-            |skip: &Skip| skip.test == test && (skip.runs.is_empty() || skip.runs.iter().any(|one| one == run));
+        let applies = |skip: &Skip| {
+            skip.tests.iter().any(|one| one == test) && (skip.runs.is_empty() || skip.runs.iter().any(|one| one == run))
+        };
         self.skips.iter().any(applies)
     }
 
@@ -199,10 +200,10 @@ pub(crate) mod tests {
         [x.kernels."6.1"]
         accept = { fentry = { refused = "524" } }
         [[x.skips]]
-        test = "always"
+        tests = ["always", "ever"]
         why = "so"
         [[x.skips]]
-        test = "once"
+        tests = ["once"]
         series = ["6.1"]
         runs = ["kprobe"]
         why = "so"
@@ -219,7 +220,12 @@ pub(crate) mod tests {
         assert_eq!(old.hook("accept", "kprobe"), Some(&Hook::Works));
         assert_eq!(new.hook("accept", "fentry"), Some(&Hook::Works));
         assert_eq!((old.chosen("accept"), new.chosen("accept"), old.chosen("connect")), ("kprobe", "fentry", "fentry"));
-        assert!(old.skips("auto", "always") && new.skips("auto", "always") && !new.skips("auto", "never"));
+        assert!(
+            old.skips("auto", "always")
+                && old.skips("auto", "ever")
+                && new.skips("auto", "always")
+                && !new.skips("auto", "never")
+        );
         assert!(old.skips("kprobe", "once") && !old.skips("auto", "once") && !new.skips("kprobe", "once"));
     }
 

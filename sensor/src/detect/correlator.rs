@@ -117,6 +117,8 @@ pub struct Correlator<P> {
     parameters: Parameters,
     max_processes: usize,
     processes: LruCache<Key, Remembered<P>>,
+    /// Connections that wait, of all processes.
+    waiting: usize,
     expired: u64,
     evicted: u64,
 }
@@ -129,11 +131,12 @@ struct Remembered<P> {
 }
 
 impl<P> Correlator<P> {
-    /// A correlator for a rule that remembers at most so many processes (at least one).
+    /// A correlator for a rule that remembers at most so many processes (at least one). Of connections it remembers a quarter more, so
+    /// that its memory has a bound whatever they do: beyond that a process keeps its last one.
     #[must_use]
     pub fn new(rule: &'static Rule, parameters: Parameters, max_processes: usize) -> Self {
         let max_processes = max_processes.max(1);
-        Self { rule, parameters, max_processes, processes: LruCache::unbounded(), expired: 0, evicted: 0 }
+        Self { rule, parameters, max_processes, processes: LruCache::unbounded(), waiting: 0, expired: 0, evicted: 0 }
     }
 
     /// The rule.
@@ -199,12 +202,18 @@ impl<P> Correlator<P> {
     fn connect(&mut self, key: Key, connection: Waiting<P>) -> Outcome<P> {
         let last = connection.at;
         let remembered = self.processes.get_or_insert_mut(key, || Remembered { process: Process::default(), last });
+        let before = remembered.process.waiting();
         let new = remembered.process.connect(connection);
+        self.waiting += remembered.process.waiting().saturating_sub(before);
+        let most = self.max_processes + self.max_processes / 4;
+        if self.waiting > most && remembered.process.forget_oldest() {
+            self.waiting -= 1;
+        }
         if remembered.last.is_before(&last) {
             remembered.last = last;
         }
-        if self.processes.len() > self.max_processes {
-            self.processes.pop_lru();
+        while self.processes.len() > self.max_processes || self.waiting > most {
+            self.forget_first();
             self.evicted += 1;
         }
         if new { Outcome::Pending } else { Outcome::Duplicate }
@@ -215,7 +224,10 @@ impl<P> Correlator<P> {
         if remembered.last.is_before(at) {
             remembered.last = *at;
         }
-        match remembered.process.execute(at, self.parameters.span_ms()) {
+        let before = remembered.process.waiting();
+        let taken = remembered.process.execute(at, self.parameters.span_ms());
+        self.waiting -= before.saturating_sub(remembered.process.waiting());
+        match taken {
             Taken::Nothing => Outcome::NoConnection,
             Taken::TooOld(connection, elapsed_ms) => Outcome::TooOld { connection: connection.payload, elapsed_ms },
             Taken::Match(connection, elapsed_ms) => {
@@ -232,8 +244,15 @@ impl<P> Correlator<P> {
     pub fn forget_expired(&mut self, now: &Moment) {
         let longest = self.parameters.span_ms().saturating_add(SLACK_MS);
         while self.processes.peek_lru().is_some_and(|(_, process)| process.last.millis_until(now) > longest) {
-            self.processes.pop_lru();
+            self.forget_first();
             self.expired += 1;
+        }
+    }
+
+    /// Forgets the process heard of longest ago.
+    fn forget_first(&mut self) {
+        if let Some((_, first)) = self.processes.pop_lru() {
+            self.waiting -= first.process.waiting();
         }
     }
 }

@@ -77,6 +77,11 @@ impl<P> Process<P> {
         self.waiting.len()
     }
 
+    /// Forgets the oldest of several connections, as an execution that takes a later one would. Gives `false` if there is only one.
+    pub fn forget_oldest(&mut self) -> bool {
+        self.waiting.len() > 1 && self.waiting.pop_front().is_some()
+    }
+
     /// The process made a connection. Gives `false` if it was known.
     pub fn connect(&mut self, connection: Waiting<P>) -> bool {
         if self.knows(&connection.at, connection.arm) {

@@ -372,3 +372,29 @@ fn one_process_cannot_make_the_state_grow() {
     assert!(waiting <= 16);
     assert_eq!(run.push(&live_exec("e", 11_000, 0)), "c+e 1ms");
 }
+
+#[test]
+fn many_processes_with_many_connections_cannot_make_the_state_grow() {
+    let mut run = limited(1000);
+    let sum = |run: &Run| run.correlator.processes.iter().map(|(_, one)| one.process.waiting()).sum::<usize>();
+    let mut number = 0;
+    for round in 0..16 {
+        for process in 0..1000_u32 {
+            number += 1;
+            let at = Moment { wall: Millis(number), boot: None };
+            let connection = Some(Key::new("h", &process.to_string()));
+            let candidate = Candidate { at, arm: None, connection, exec: None, assumed: Vec::new() };
+            run.correlator.push_candidate(candidate, format!("c{round}"));
+            assert!(run.correlator.waiting <= 1250);
+        }
+        assert_eq!(run.correlator.waiting, sum(&run));
+    }
+    assert_eq!(run.correlator.stats(), Stats { processes: 1000, expired: 0, evicted: 0 }, "each keeps its last");
+    for process in 0..1000_u32 {
+        assert!(run.push(&exec("e", &process.to_string(), number)).starts_with("c15+e"), "process {process}");
+    }
+    assert_eq!((run.correlator.waiting, sum(&run)), (0, 0));
+    run.push(&connection("c", "p", number));
+    run.correlator.forget_expired(&Moment { wall: Millis(number + 100_000), boot: None });
+    assert_eq!((run.correlator.waiting, run.correlator.stats().processes), (0, 0));
+}

@@ -1,7 +1,7 @@
 //! From the execution of a shell to the alert's line being read from the sensor's standard output: with pauses between the shells, and as fast as
 //! one process can start them, where alerts wait for those before them and for a processor.
 
-use crate::process::{Memory, map_memory};
+use crate::process::{Memory, map_memory, processor_ns};
 use crate::sensor::Sensor;
 use crate::statistics::{median, percentile};
 use crate::worker::{Shells, Taken, Work, perform};
@@ -46,9 +46,11 @@ fn run(setting: &Setting, how: &str, shells: usize, pause: Duration) -> Result<(
     // Whatever is built up at the first alert is there before.
     perform(Work::Shells(Shells { times: FIRST, pause }))?;
     let before = (Memory::of(sensor.pid())?, map_memory(sensor.pid())?);
+    let used = processor_ns(sensor.pid())?;
     let Taken { time_ns, .. } = perform(Work::Shells(Shells { times: u32::try_from(shells)?, pause }))?;
     thread::sleep(AFTERWARDS);
     let after = (Memory::of(sensor.pid())?, map_memory(sensor.pid())?);
+    let used = (processor_ns(sensor.pid())? - used) as f64 / shells as f64;
     sensor.stop()?;
     let arrived = reader.join().ok().context("the reader")?.context("the alerts")?;
     let mut latencies = Vec::new();
@@ -71,6 +73,8 @@ fn run(setting: &Setting, how: &str, shells: usize, pause: Duration) -> Result<(
         "/s",
         "by one process".to_owned(),
     )?;
+    let note = "the sensor alone: what it can do in a second on one processor is the inverse".to_owned();
+    tell::figure(&subject, "on a processor, an alert", used / 1e3, "µs", note)?;
     for (quantity, value) in [
         ("alert read after, half within", median(&latencies)),
         ("99 % within", percentile(&latencies, 0.99)),

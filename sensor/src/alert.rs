@@ -92,8 +92,9 @@ pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
         if assumed != json!([]) {
             own.insert("assumed".to_owned(), assumed);
         }
-        // How it was seen, and what may be missing because of that.
-        for (document, name) in [(exec, "hooks"), (exec, "degraded"), (connection, "found_at_start")] {
+        // Whose descendant it is, how it was seen, and what may be missing because of that.
+        let lifted = ["ancestors", "more_ancestors", "escaped", "hooks", "degraded"].map(|name| (exec, name));
+        for (document, name) in lifted.into_iter().chain([(connection, "found_at_start")]) {
             if let Some(value) = document.get("sensor").and_then(|sensor| sensor.get(name)) {
                 own.insert(name.to_owned(), value.clone());
             }
@@ -108,6 +109,17 @@ pub fn mark(alert: &mut Value, name: &str, value: Value) {
     if let Some(own) = alert.get_mut("sensor").and_then(Value::as_object_mut) {
         own.insert(name.to_owned(), value);
     }
+}
+
+/// Adds what was looked up for an alert: what `sensor` of this document says. It has its way over what is there already.
+pub fn add(alert: &mut Value, mut evidence: Value) {
+    let own = alert.get_mut("sensor").and_then(Value::as_object_mut);
+    let evidence = evidence.get_mut("sensor").and_then(Value::as_object_mut);
+    let (Some(own), Some(evidence)) = (own, evidence) else { return };
+    if let (Some(known), Some(more)) = (own.get("escaped"), evidence.get_mut("escaped").and_then(Value::as_array_mut)) {
+        more.extend(known.as_array().cloned().unwrap_or_default());
+    }
+    own.append(evidence);
 }
 
 /// Lets an alert stand for so many of the same process, of which it is the last; they came between these times.

@@ -10,7 +10,7 @@ use crate::event::ProcessKey;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a look may take. A healthy one takes a tenth of a millisecond.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -30,7 +30,8 @@ pub struct Onlooker {
 
 #[derive(Debug)]
 struct Worker {
-    ask: Sender<ProcessKey>,
+    ask: Sender<Vec<ProcessKey>>,
+    /// One for each process, in their order.
     answer: Receiver<Option<Args>>,
 }
 
@@ -44,26 +45,30 @@ impl Onlooker {
     /// The arguments of the process with this identity as /proc shows them now; `None` if there is no such process, it may not be
     /// looked at, or the look takes too long.
     pub fn args(&mut self, process: ProcessKey) -> Option<Args> {
-        let worker = match self.worker.take() {
-            Some(worker) => worker,
-            None => self.hire()?,
-        };
-        worker.ask.send(process).ok()?;
-        let answer = worker.answer.recv_timeout(self.patience);
-        match answer {
-            Ok(args) => {
-                self.worker = Some(worker);
-                args
-            }
-            Err(_) => {
-                tracing::warn!(
+        self.args_of(&[process]).pop().flatten()
+    }
+
+    /// The same of several, in their order, which together take no longer than one may: whoever keeps the look waiting hides itself and
+    /// those behind it.
+    pub fn args_of(&mut self, processes: &[ProcessKey]) -> Vec<Option<Args>> {
+        let mut answers = Vec::with_capacity(processes.len());
+        let asked =
+            self.worker.take().or_else(|| self.hire()).filter(|worker| worker.ask.send(processes.to_vec()).is_ok());
+        if let Some(worker) = asked {
+            let deadline = Instant::now() + self.patience;
+            let left = || deadline.saturating_duration_since(Instant::now());
+            answers.extend(processes.iter().map_while(|_| worker.answer.recv_timeout(left()).ok()));
+            match processes.get(answers.len()) {
+                None => self.worker = Some(worker),
+                Some(process) => tracing::warn!(
                     pid = process.tgid,
                     "a process cannot be looked at within {} ms",
                     self.patience.as_millis()
-                );
-                None
+                ),
             }
         }
+        answers.resize(processes.len(), None);
+        answers
     }
 
     fn hire(&self) -> Option<Worker> {
@@ -75,7 +80,7 @@ impl Onlooker {
         let (answers, answer) = channel();
         let (proc, alive) = (self.proc.clone(), Arc::clone(&self.alive));
         let work = move || {
-            for process in questions {
+            for process in questions.into_iter().flatten() {
                 if answers.send(process::args_of(&proc, process).ok()).is_err() {
                     break;
                 }
@@ -120,6 +125,22 @@ mod tests {
             let pipe = root.path().join(format!("{tgid}/cmdline"));
             drop(fs::OpenOptions::new().read(true).write(true).open(pipe).unwrap());
         }
+    }
+
+    #[test]
+    fn one_that_cannot_be_looked_at_hides_those_behind_it_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let known = stuck(root.path(), 1);
+        fs::remove_file(root.path().join("1/cmdline")).unwrap();
+        fs::write(root.path().join("1/cmdline"), b"sh\0-c\0").unwrap();
+        let (gone, stuck) = (ProcessKey { tgid: 9, ..known }, stuck(root.path(), 2));
+        let mut onlooker = Onlooker { patience: Duration::from_millis(500), ..Onlooker::new(Proc::at(root.path())) };
+        let seen: Vec<bool> =
+            onlooker.args_of(&[known, gone, known, stuck, known]).iter().map(Option::is_some).collect();
+        assert_eq!(seen, [true, false, true, false, false]);
+        assert!(onlooker.args_of(&[]).is_empty());
+        assert_eq!(onlooker.args(known).unwrap().args, [b"sh", b"-c"]);
+        drop(fs::OpenOptions::new().read(true).write(true).open(root.path().join("2/cmdline")).unwrap());
     }
 
     #[test]

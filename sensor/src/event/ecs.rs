@@ -3,12 +3,12 @@
 //! Fields that ECS knows have its names and types; everything else stands under `sensor`. What is unknown is absent. Bytes that
 //! are no UTF-8 are kept readable as `\xNN`, and the fields that hold such bytes are listed in `sensor.escaped`.
 
-use super::decode::ELLIPSIS;
+mod process;
+
 use super::document::Document;
 use super::entity::entity_id;
-use super::{
-    Ancestor, Args, BootTime, Connection, Direction, Exec, Executable, Lineage, PathState, ProcessKey, WallOffset,
-};
+use super::{Args, BootTime, Connection, Direction, Exec, Executable, Lineage, PathState, ProcessKey, WallOffset};
+use process::{arguments, path};
 use sensor_common::record::{WITNESS_ACCEPT, WITNESS_CONNECT, WITNESS_GRAFT, WITNESS_PROC};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ pub struct Origin {
     pub degraded: Vec<&'static str>,
 }
 
-/// What is known of the program that a parent runs.
+/// What is known of the program that a parent, or another ancestor, runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentProgram {
     /// Its arguments.
@@ -42,7 +42,7 @@ pub struct ParentProgram {
     pub source: ParentSource,
 }
 
-/// Where the arguments of a parent come from.
+/// Where the arguments of an ancestor come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParentSource {
     /// Recorded when the program was executed; nobody can have changed them since.
@@ -60,6 +60,15 @@ pub struct Extras {
     pub container: Option<String>,
     /// The program that the parent runs.
     pub parent: Option<ParentProgram>,
+}
+
+/// What is known of an ancestor beside what the record holds.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Name of its user.
+    pub user: Option<String>,
+    /// The program that it runs.
+    pub program: Option<ParentProgram>,
 }
 
 impl Origin {
@@ -108,7 +117,7 @@ impl Origin {
         if *found_at_start {
             document.own("found_at_start", true);
         }
-        self.tail(document, executable, lineage, extras)
+        self.tail(document, executable, (lineage, None), extras)
     }
 
     /// The document of an execution; `sequence` is its place among all events of this run.
@@ -138,7 +147,7 @@ impl Origin {
         if let Some(loginuid) = loginuid {
             document.own("loginuid", loginuid);
         }
-        self.tail(document, executable, lineage, extras)
+        self.tail(document, executable, (lineage, Some(parent_executable)), extras)
     }
 
     fn head(
@@ -184,47 +193,14 @@ impl Origin {
         body
     }
 
-    fn parent(
+    fn tail(
         &self,
-        document: &mut Document,
-        parent: &Ancestor,
-        executable: Option<&Executable>,
-        program: Option<&ParentProgram>,
+        mut document: Document,
+        executable: &Executable,
+        (lineage, parent): (&Lineage, Option<&Executable>),
+        extras: &Extras,
     ) -> Value {
-        let mut body = Map::new();
-        body.insert("pid".to_owned(), parent.key.tgid.into());
-        body.insert("entity_id".to_owned(), self.entity_id(parent.key).into());
-        if !parent.exe.is_empty() {
-            body.insert("name".to_owned(), document.text("process.parent.name", &parent.exe).into());
-        }
-        let comm = document.text("process.parent.thread.name", &parent.comm);
-        body.insert("thread".to_owned(), json!({"id": parent.key.tgid, "name": comm}));
-        body.insert("start".to_owned(), self.offset.wall(parent.key.start).to_string().into());
-        if let Some(path) = executable.and_then(path) {
-            body.insert("executable".to_owned(), document.text("process.parent.executable", &path).into());
-        }
-        if let Some(ParentProgram { args, source }) = program {
-            arguments(document, &mut body, args, "process.parent.args");
-            let source = match source {
-                ParentSource::Exec => "exec",
-                ParentSource::Proc => "proc",
-            };
-            document.own(
-                "parent",
-                json!({"args_source": source, "args_truncated": args.truncated, "args_unsearched": args.unsearched}),
-            );
-        }
-        Value::Object(body)
-    }
-
-    fn tail(&self, mut document: Document, executable: &Executable, lineage: &Lineage, extras: &Extras) -> Value {
-        let ancestors: Vec<Value> = lineage.ancestors.iter().map(|one| self.ancestor(&mut document, one)).collect();
-        if !ancestors.is_empty() {
-            document.own("ancestors", ancestors);
-            if lineage.more {
-                document.own("more_ancestors", true);
-            }
-        }
+        self.ancestors(&mut document, lineage, parent, &[]);
         let path = match executable.state {
             PathState::Whole => None,
             PathState::Cut => Some("cut"),
@@ -243,17 +219,6 @@ impl Origin {
         }
         document.put("host", self.host.clone());
         document.finish()
-    }
-
-    fn ancestor(&self, document: &mut Document, ancestor: &Ancestor) -> Value {
-        let Ancestor { key, uid, comm, exe } = ancestor;
-        json!({
-            "pid": key.tgid,
-            "entity_id": self.entity_id(*key),
-            "name": document.text("sensor.ancestors.name", if exe.is_empty() { comm } else { exe }),
-            "comm": document.text("sensor.ancestors.comm", comm),
-            "user": {"id": uid.to_string()},
-        })
     }
 }
 
@@ -277,27 +242,6 @@ fn witnesses(bits: u8) -> Vec<&'static str> {
         .filter(|(bit, _)| bits & bit != 0)
         .map(|(_, name)| name)
         .collect()
-}
-
-/// The path as the document shows it; `None` if nothing is known of it.
-fn path(executable: &Executable) -> Option<Vec<u8>> {
-    match executable.state {
-        PathState::Whole | PathState::Detached => Some(executable.path.clone()),
-        PathState::Cut => Some([ELLIPSIS.as_bytes(), b"/", &executable.path].concat()),
-        PathState::Unknown => None,
-    }
-}
-
-fn arguments(document: &mut Document, body: &mut Map<String, Value>, args: &Args, field: &'static str) {
-    let mut texts: Vec<String> = args.copied.iter().map(|arg| document.text(field, arg)).collect();
-    let command_line = texts.join(" ");
-    if !args.found_beyond.is_empty() {
-        texts.push(ELLIPSIS.to_owned());
-        texts.extend(args.found_beyond.iter().map(|flag| (*flag).to_owned()));
-    }
-    body.insert("args".to_owned(), texts.into());
-    body.insert("args_count".to_owned(), args.count.into());
-    body.insert("command_line".to_owned(), command_line.into());
 }
 
 fn user(real: u32, effective: u32, extras: &Extras) -> Value {

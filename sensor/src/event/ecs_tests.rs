@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::facts::{Facts, Field};
-use crate::event::{Reason, WallTime};
+use crate::event::{Ancestor, Reason, WallTime};
 
 fn origin() -> Origin {
     Origin {

@@ -123,15 +123,14 @@ impl Pipeline {
     }
 
     fn alert_of(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: &Extras) -> Value {
-        let mut extras = if self.outputs.take_events() {
+        let known = self.ancestors(&exec.lineage, extras.parent.as_ref());
+        // A recorded execution stays as it was recorded, so that a replay gives the same alert.
+        let extras = if self.outputs.take_events() {
             extras.clone()
         } else {
-            Extras { parent: extras.parent.clone(), ..self.extras(exec.uid, exec.process, None) }
+            let parent = known.first().and_then(|parent| parent.program.clone());
+            Extras { parent, ..self.extras(exec.uid, exec.process, None) }
         };
-        // A recorded execution stays as it was recorded, so that a replay gives the same alert.
-        if extras.parent.is_none() && !self.outputs.take_events() {
-            extras.parent = self.any_parent(&exec.lineage);
-        }
         let offset = found.connection.as_ref().map_or(self.origin.offset, |held| held.offset);
         let exec_document = self.dated(offset).exec(exec, sequence, &extras);
         let connection = found.connection.as_ref().map(|held| self.connection_of(held, exec, &extras));
@@ -143,7 +142,9 @@ impl Pipeline {
             elapsed_ms: found.elapsed_ms,
             assumed: &found.assumed,
         };
-        alert::document(&finding, clock::now().1)
+        let mut alert = alert::document(&finding, clock::now().1);
+        alert::add(&mut alert, self.dated(offset).ancestry(exec, &known));
+        alert
     }
 
     /// The document of a connection that an execution has matched.

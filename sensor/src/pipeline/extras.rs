@@ -4,12 +4,13 @@ use super::Pipeline;
 use crate::detect::rule::SOCAT;
 use crate::enrich::parents::Program;
 use crate::enrich::{container, process};
-use crate::event::ecs::{Extras, ParentProgram, ParentSource};
-use crate::event::{Args, Lineage, ProcessKey};
+use crate::event::ecs::{Extras, Known, ParentProgram, ParentSource};
+use crate::event::{Ancestor, Args, Lineage, ProcessKey};
 
-/// Arguments of a parent that are shown where they decide nothing, and their bytes.
-const PARENT_ARGS: usize = 64;
-const PARENT_BYTES: usize = 4096;
+/// Arguments of an ancestor that are shown where they decide nothing, and their bytes.
+const SHOWN_ARGS: usize = 64;
+const SHOWN_BYTES: usize = 4096;
+
 impl Pipeline {
     /// What the record does not hold. From /proc, late: the process may be gone by now.
     pub(super) fn extras(&mut self, uid: u32, process: ProcessKey, lineage: Option<&Lineage>) -> Extras {
@@ -42,20 +43,36 @@ impl Pipeline {
     }
 
     /// The program of a parent that decides nothing, as it shows itself now; of its arguments the first few.
-    pub(super) fn any_parent(&mut self, lineage: &Lineage) -> Option<ParentProgram> {
-        let mut args = self.onlooker.args(lineage.ancestors.first()?.key)?;
-        let mut room = PARENT_BYTES;
-        let fits = |arg: &&Vec<u8>| {
-            room = room.saturating_sub(arg.len() + 1);
-            room > 0
-        };
-        let shown = args.args.iter().take(PARENT_ARGS).take_while(fits).count();
-        let count = u32::try_from(args.args.len()).unwrap_or(u32::MAX);
-        args.truncated |= shown < args.args.len();
-        args.args.truncate(shown);
-        let args = Args { count, ..from_proc(args, false) };
-        Some(ParentProgram { args, source: ParentSource::Proc })
+    fn any_parent(&mut self, lineage: &Lineage) -> Option<ParentProgram> {
+        self.onlooker.args(lineage.ancestors.first()?.key).map(shown)
     }
+
+    /// What is known of the ancestors, in their order; `parent` is what is known of the first one's program already.
+    pub(super) fn ancestors(&mut self, lineage: &Lineage, parent: Option<&ParentProgram>) -> Vec<Known> {
+        let ancestors = lineage.ancestors.iter().skip(usize::from(parent.is_some()));
+        let keys: Vec<ProcessKey> = ancestors.map(|ancestor| ancestor.key).collect();
+        let looked_up = self.onlooker.args_of(&keys).into_iter().map(|args| args.map(shown));
+        let programs = parent.map(|parent| Some(parent.clone())).into_iter().chain(looked_up);
+        let with_user = |(ancestor, program): (&Ancestor, _)| Known {
+            user: self.users.name(ancestor.uid).map(str::to_owned),
+            program,
+        };
+        lineage.ancestors.iter().zip(programs).map(with_user).collect()
+    }
+}
+
+/// The program of an ancestor that decides nothing, as it shows itself now; of its arguments the first few.
+fn shown(mut args: process::Args) -> ParentProgram {
+    let mut room = SHOWN_BYTES;
+    let fits = |arg: &&Vec<u8>| {
+        room = room.saturating_sub(arg.len() + 1);
+        room > 0
+    };
+    let shown = args.args.iter().take(SHOWN_ARGS).take_while(fits).count();
+    let count = u32::try_from(args.args.len()).unwrap_or(u32::MAX);
+    args.truncated |= shown < args.args.len();
+    args.args.truncate(shown);
+    ParentProgram { args: Args { count, ..from_proc(args, false) }, source: ParentSource::Proc }
 }
 
 /// Arguments as /proc shows them; a part that was not read counts as unsearched where arguments decide.

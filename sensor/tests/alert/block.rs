@@ -112,8 +112,8 @@ fn colour_is_only_between_the_words() {
 fn the_tree_begins_with_the_oldest_known_ancestor() {
     let mut alert = usual(Direction::Attempted);
     let ancestors: Vec<Value> = (0..6).map(|place| json!({"pid": 7 - place, "name": format!("p{place}")})).collect();
-    alert["sensor"]["sequence"][1]["sensor"]["ancestors"] = json!(ancestors);
-    alert["sensor"]["sequence"][1]["sensor"]["more_ancestors"] = json!(true);
+    alert["sensor"]["ancestors"] = json!(ancestors);
+    alert["sensor"]["more_ancestors"] = json!(true);
     alert["process"]["parent"]["entity_id"].take();
     let text = block(&alert, at(80));
     let places: Vec<usize> =

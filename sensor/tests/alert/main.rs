@@ -7,9 +7,9 @@ mod block;
 mod life;
 mod template;
 
-use sensor::alert::{Finding, document, repeated};
+use sensor::alert::{Finding, add, document, repeated};
 use sensor::detect::rule::REVERSE_SHELL_VIA_CHILD;
-use sensor::event::ecs::{ECS_VERSION, Extras, Origin, ParentProgram, ParentSource};
+use sensor::event::ecs::{ECS_VERSION, Extras, Known, Origin, ParentProgram, ParentSource};
 use sensor::event::facts::Field;
 use sensor::event::{
     Ancestor, Args, BootTime, Connection, Direction, Exec, Executable, Lineage, PathState, ProcessKey, Reason,
@@ -78,7 +78,11 @@ fn connection(direction: Direction, extras: &Extras) -> Value {
 }
 
 fn exec(words: &[&str], extras: &Extras) -> Value {
-    let event = Exec {
+    origin().exec(&execution(words), 2, extras)
+}
+
+fn execution(words: &[&str]) -> Exec {
+    Exec {
         at: BootTime(2_013_000_001),
         process: process(4242),
         old_tid: 4242,
@@ -93,8 +97,17 @@ fn exec(words: &[&str], extras: &Extras) -> Value {
         parent_executable: executable("/usr/bin/socat1"),
         reason: Reason::Armed,
         connection: None,
-    };
-    origin().exec(&event, 2, extras)
+    }
+}
+
+/// What is looked up for an alert.
+fn ancestry(known: &[Known]) -> Value {
+    origin().ancestry(&execution(&["bash", "-i"]), known)
+}
+
+fn known(words: &[&str]) -> Known {
+    let args = Args { truncated: true, ..args(words) };
+    Known { user: Some("root".to_owned()), program: Some(ParentProgram { args, source: ParentSource::Proc }) }
 }
 
 fn alert(connection: &Value, exec: &Value) -> Value {
@@ -230,6 +243,7 @@ fn an_alert_says_who_did_what_when_and_where() {
             "severity": "medium",
             "elapsed_ms": 13,
             "sequence": [connection, exec],
+            "ancestors": exec["sensor"]["ancestors"],
             "hooks": exec["sensor"]["hooks"],
             "degraded": exec["sensor"]["degraded"],
         },
@@ -303,6 +317,38 @@ fn arguments_that_had_to_be_assumed_are_named() {
     let message = alert["message"].as_str().unwrap();
     assert!(message.ends_with("; some of the arguments could not be searched and are taken as matching"));
     assert_eq!(faults(&alert), [""; 0]);
+}
+
+#[test]
+fn what_was_looked_up_has_its_way_over_what_the_events_say() {
+    let (connection, exec) = (connection(Direction::Attempted, &extras()), exec(&["bash", "-i"], &extras()));
+    let mut alert = alert(&connection, &exec);
+    alert["sensor"]["escaped"] = json!(["process.args"]);
+    let mut evidence = ancestry(&[known(&["socat", "-"])]);
+    evidence["sensor"]["escaped"] = json!(["sensor.ancestors.args"]);
+    add(&mut alert, evidence);
+    let expected = json!([{
+        "pid": 7,
+        "entity_id": exec["process"]["parent"]["entity_id"],
+        "name": "socat1",
+        "comm": "socat",
+        "executable": "/usr/bin/socat1",
+        "start": exec["process"]["parent"]["start"],
+        "user": {"id": "0", "name": "root"},
+        "args": ["socat", "-"],
+        "args_count": 2,
+        "command_line": "socat -",
+        "args_source": "proc",
+        "args_truncated": true,
+    }]);
+    assert_eq!(alert["sensor"]["ancestors"], expected);
+    assert_eq!(alert["sensor"]["escaped"], json!(["sensor.ancestors.args", "process.args"]));
+    assert_eq!(alert["sensor"]["sequence"], json!([connection, exec]));
+    // Without a look there are the kernel's facts, and what is no alert stays as it is.
+    assert_eq!(ancestry(&[])["sensor"]["ancestors"], exec["sensor"]["ancestors"]);
+    let mut none = json!([]);
+    add(&mut none, ancestry(&[]));
+    assert_eq!(none, json!([]));
 }
 
 #[test]

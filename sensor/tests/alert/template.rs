@@ -1,7 +1,7 @@
 //! The index template that is shipped knows every field of an alert and of what is told of the sensor itself, with a type that fits.
 
-use super::{CREATED, connection, exec, extras, finding, life, origin, types};
-use sensor::alert::{Finding, document, mark, repeated};
+use super::{CREATED, ancestry, connection, exec, extras, finding, known, life, origin, types};
+use sensor::alert::{Finding, add, document, mark, repeated};
 use sensor::event::Direction;
 use sensor::event::facts::Field;
 use serde_json::{Value, json};
@@ -50,6 +50,7 @@ fn the_index_template_maps_every_field() {
         let finding = Finding { assumed: &[Field::Args], ..finding(connection, &exec) };
         let mut alert = document(&finding, CREATED);
         mark(&mut alert, "lost", life::losses().to_json());
+        add(&mut alert, ancestry(&[known(&["a"])]));
         repeated(&mut alert, 2, CREATED, CREATED);
         leaves(&alert, "", &mut fields);
     }

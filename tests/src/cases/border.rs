@@ -83,6 +83,8 @@ fn comparable(alert: &Value, port: bool) -> Value {
     };
     remove("/event", "created");
     remove("/sensor", "lost");
+    // The sensor looks for their arguments when it makes an alert.
+    remove("/sensor", "ancestors");
     if !port {
         remove("/source", "port");
         remove("/sensor/sequence/0/source", "port");

@@ -9,6 +9,7 @@ mod clock;
 mod connect;
 mod container;
 mod doctor;
+mod evidence;
 mod exceptions;
 mod flood;
 mod identity;
@@ -100,6 +101,7 @@ pub(crate) const TABLE: &[&[Case]] = &[
     name::CASES,
     args::CASES,
     parent::CASES,
+    evidence::CASES,
     shells::CASES,
     benign::CASES,
     load::CASES,

@@ -92,10 +92,14 @@ impl Setting {
 
 fn main() -> ExitCode {
     let part = |variable| std::env::var(variable).ok();
-    let done = match (part(cost::actor::VARIABLE), part(worker::VARIABLE)) {
-        (Some(next), _) => cost::actor::main(&next),
-        (None, Some(work)) => worker::main(&work).and_then(|taken| tell::answer(&taken)),
-        (None, None) => measure(Options::parse()),
+    let done = if let Some(next) = part(cost::actor::VARIABLE) {
+        cost::actor::main(&next)
+    } else if let Some(work) = part(worker::VARIABLE) {
+        worker::main(&work).and_then(|taken| tell::answer(&taken))
+    } else if let Some(undo) = part(storm::audit::VARIABLE) {
+        storm::audit::main(&undo)
+    } else {
+        measure(Options::parse())
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,7 +5,7 @@
 //! median of the ratios. With it, what the tool itself takes counts too, its kernel threads included. Nothing at all is one of the tools:
 //! what it seems to cost is what cannot be resolved.
 
-mod audit;
+pub(crate) mod audit;
 mod peer;
 mod tool;
 

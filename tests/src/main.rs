@@ -14,6 +14,7 @@ mod finished;
 mod freeze;
 mod lab;
 mod manager;
+mod memory;
 mod misses;
 mod mounts;
 mod namespace;

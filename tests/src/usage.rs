@@ -8,7 +8,7 @@ use std::fs;
 pub(crate) struct Usage {
     /// `VmRSS` of proc_pid_status(5).
     pub(crate) resident: u64,
-    /// `VmHWM`: the most that it ever was.
+    /// `VmHWM`: the most that it ever was, or since it was last forgotten.
     pub(crate) peak: u64,
     /// Open descriptors.
     pub(crate) descriptors: usize,
@@ -32,6 +32,12 @@ pub(crate) fn of(pid: u32) -> Result<Usage> {
         descriptors,
         threads: usize::try_from(number("Threads")?)?,
     })
+}
+
+/// Has the peak count from now on (`clear_refs` of proc_pid_clear_refs(5)).
+pub(crate) fn forget_peak(pid: u32) -> Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    fs::write(&path, "5").context(path)
 }
 
 #[cfg(test)]

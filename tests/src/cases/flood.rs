@@ -5,11 +5,12 @@ use super::{Case, Tag, tagged};
 use crate::actor::step::{How, Outcome, Step, connect_by, exec, exec_then, fork, report};
 use crate::expect::field;
 use crate::lab::Lab;
+use crate::memory::Memory;
 use crate::player::Player;
 use crate::sensor::Sensor;
+use crate::tiny;
 use crate::wait::until;
-use crate::{tiny, usage};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::thread::sleep;
 use std::time::Duration;
@@ -37,8 +38,11 @@ const STORM: Duration = Duration::from_secs(1200);
 const SHELLS: u32 = 50;
 /// Who may read and execute what the lab holds, and nothing else.
 const NOBODY: u32 = 65_534;
-/// Memory that a sensor may take at its peak, in KiB: its tables full, and its queues.
-const MOST_MEMORY: u64 = 128 << 10;
+/// Memory in KiB that a sensor may take more than at rest, whatever comes: its buffers of 512 KiB and 4 MiB, which are mapped twice,
+/// the queue of an output, the alerts that are kept back, and something for its allocator.
+const QUEUES: u64 = 2 * (512 + 4096) + 8192 + 4096 + 4096;
+/// A full table of connections: those of 32 768 processes and a quarter more, of 2 KiB each.
+const TABLE: u64 = 2 * (32_768 + 8192);
 
 fn knock(lab: &Lab) -> Step {
     connect_by(closed(lab), How::Plain, Outcome::Refused)
@@ -68,11 +72,24 @@ fn among(lab: &Lab, flood: &mut [Player]) -> Result<Vec<Shell>> {
     Ok(shells)
 }
 
-/// The sensor has kept to its memory, and its numbers add up.
-fn end(sensor: &Sensor) -> Result<crate::counters::Counters> {
-    let usage = usage::of(sensor.pid())?;
+/// Two floods of the same size, of which the second makes the sensor take no more memory than the first, and that no more than `room`;
+/// each `flood` gives the shells that it has hidden. The sensor's numbers add up at its end.
+fn twice(
+    lab: &Lab,
+    sensor: &Sensor,
+    room: u64,
+    mut flood: impl FnMut() -> Result<Vec<Shell>>,
+) -> Result<crate::counters::Counters> {
+    lab.canary(sensor)?;
+    let mut memory = Memory::before(sensor.pid())?;
+    let mut shells = Vec::new();
+    for _ in 0..2 {
+        shells.extend(flood()?);
+        lab.expect_of(sensor, &shells.iter().map(Shell::alert).collect::<Vec<_>>())?;
+        memory.loaded()?;
+    }
     let counters = sensor.stop_with_losses()?;
-    ensure!(usage.peak <= MOST_MEMORY, "it took {} KiB: {counters:?}", usage.peak);
+    memory.flat(room).with_context(|| format!("{counters:?}"))?;
     Ok(counters)
 }
 
@@ -84,17 +101,17 @@ fn connections_and_executions(lab: &Lab) -> Result<()> {
     let tiny = lab.directory().join("bin").join("dash");
     tiny::write(&tiny)?;
     let shell = Step::Spawn(tiny, ["dash", "-c", ":"].map(Into::into).to_vec());
-    let mut flood = Vec::new();
-    for _ in 0..2 {
-        flood.push(flooder(lab, "bash", vec![], CONNECTIONS / 2, vec![knock(lab), Step::Close])?);
-        flood.push(flooder(lab, "make", vec![], EXECUTIONS / 2, vec![shell.clone()])?);
-    }
-    let shells = among(lab, &mut flood)?;
-    lab.expect_of(&sensor, &shells.iter().map(Shell::alert).collect::<Vec<_>>())?;
-    let counters = end(&sensor)?;
+    let counters = twice(lab, &sensor, QUEUES, || {
+        let mut flood = Vec::new();
+        for _ in 0..2 {
+            flood.push(flooder(lab, "bash", vec![], CONNECTIONS / 2, vec![knock(lab), Step::Close])?);
+            flood.push(flooder(lab, "make", vec![], EXECUTIONS / 2, vec![shell.clone()])?);
+        }
+        among(lab, &mut flood)
+    })?;
     let (connections, executions) = (counters.get("connect", "seen")?, counters.get("exec", "seen")?);
     // Before the first connection nothing is looked at.
-    let flooded = connections >= CONNECTIONS.into() && executions >= u64::from(EXECUTIONS) * 9 / 10;
+    let flooded = connections >= 2 * u64::from(CONNECTIONS) && executions >= 2 * u64::from(EXECUTIONS) * 9 / 10;
     ensure!(flooded, "there was no flood: {counters:?}");
     ensure!(counters.sum("exec", "lost_") == 0, "a flood of connections has cost executions: {counters:?}");
     Ok(())
@@ -108,15 +125,15 @@ fn long_arguments(lab: &Lab) -> Result<()> {
     tiny::write(&tiny)?;
     let long = "x".repeat(3900);
     let child = vec![knock(lab), exec_then(&tiny, &["dash", "-c", &long, &long], vec![])];
-    let mut flood = Vec::new();
-    for _ in 0..2 {
-        flood.push(flooder(lab, "bash", vec![Step::User(NOBODY)], EXECUTIONS / 2, vec![fork(child.clone())])?);
-    }
-    let shells = among(lab, &mut flood)?;
-    lab.expect_of(&sensor, &shells.iter().map(Shell::alert).collect::<Vec<_>>())?;
-    let counters = end(&sensor)?;
+    let counters = twice(lab, &sensor, QUEUES + TABLE, || {
+        let mut flood = Vec::new();
+        for _ in 0..2 {
+            flood.push(flooder(lab, "bash", vec![Step::User(NOBODY)], EXECUTIONS / 2, vec![fork(child.clone())])?);
+        }
+        among(lab, &mut flood)
+    })?;
     let sent = counters.sum("exec", "sent_") + counters.sum("exec", "lost_");
-    ensure!(sent >= EXECUTIONS.into(), "there was no flood: {counters:?}");
+    ensure!(sent >= 2 * u64::from(EXECUTIONS), "there was no flood: {counters:?}");
     Ok(())
 }
 
@@ -141,14 +158,8 @@ impl Drop for ProcessNumbers {
     }
 }
 
-/// The shells' connections are the oldest of all when the flood is over: the kernel side has forgotten them, and knows that it may have.
-fn more_than_remembered(lab: &Lab) -> Result<()> {
-    // What the kernel side remembers, and half as much again.
-    const PROCESSES: u32 = 32_768 + 16_384;
-    let _numbers = ProcessNumbers::many()?;
-    // So long that a machine that is busy with other things makes that many in it.
-    let config = "[rule]\nspan = \"20m\"\n[life]\noutputs = [\"stdout\"]\n";
-    let sensor = lab.start_sensor_without_events(config)?;
+/// Processes that connect, so many more that those are forgotten, and then become shells; each has an alert when this returns.
+fn forgotten(lab: &Lab, sensor: &Sensor, flooding: u32) -> Result<Vec<Player>> {
     let bash = lab.program("bash")?;
     let mut shells = Vec::new();
     for _ in 0..SHELLS {
@@ -159,7 +170,7 @@ fn more_than_remembered(lab: &Lab) -> Result<()> {
     }
     let mut flood = Vec::new();
     for _ in 0..2 {
-        flood.push(flooder(lab, "zsh", vec![], PROCESSES / 2, vec![fork(vec![knock(lab)])])?);
+        flood.push(flooder(lab, "zsh", vec![], flooding / 2, vec![fork(vec![knock(lab), Step::Close, knock(lab)])])?);
     }
     for player in &mut flood {
         player.go()?;
@@ -172,20 +183,42 @@ fn more_than_remembered(lab: &Lab) -> Result<()> {
         shell.go()?;
         missing.push(shell.reached("end")?.pid);
     }
-    let of = |pid: u32| move |alert: &Value| field(alert, "process.pid") == Some(&json!(pid));
     until("an alert for each shell", || {
         missing.retain(|pid| sensor.count_alerts(of(*pid)).is_ok_and(|count| count == 0));
         Ok(missing.is_empty().then_some(()))
     })?;
+    Ok(shells)
+}
+
+fn of(pid: u32) -> impl Fn(&Value) -> bool {
+    move |alert| field(alert, "process.pid") == Some(&json!(pid))
+}
+
+/// The shells' connections are the oldest of all when the flood is over: the kernel side has forgotten them, and knows that it may have.
+fn more_than_remembered(lab: &Lab) -> Result<()> {
+    // What the kernel side remembers, and half as much again.
+    const PROCESSES: u32 = 32_768 + 16_384;
+    let _numbers = ProcessNumbers::many()?;
+    // So long that a machine that is busy with other things makes that many in it.
+    let config = "[rule]\nspan = \"20m\"\n[life]\noutputs = [\"stdout\"]\n";
+    let sensor = lab.start_sensor_without_events(config)?;
+    lab.canary(&sensor)?;
+    let mut memory = Memory::before(sensor.pid())?;
+    let mut shells = Vec::new();
+    for _ in 0..2 {
+        shells.extend(forgotten(lab, &sensor, PROCESSES)?);
+        memory.loaded()?;
+    }
     lab.canary(&sensor)?;
     for shell in &shells {
         let count = sensor.count_alerts(of(shell.pid()))?;
         ensure!(count == 1, "{count} alerts for one shell");
     }
     let assumed = sensor.count_alerts(|alert| field(alert, "sensor.assumed") == Some(&json!(["connection"])))?;
-    let counters = end(&sensor)?;
+    let counters = sensor.stop_with_losses()?;
+    memory.flat(QUEUES + TABLE).with_context(|| format!("{counters:?}"))?;
     let pressure = counters.get("exec", "sent_pressure")?;
-    ensure!(pressure >= SHELLS.into(), "no pressure: {counters:?}, {assumed} connections were assumed");
+    ensure!(pressure >= 2 * u64::from(SHELLS), "no pressure: {counters:?}, {assumed} connections were assumed");
     let degraded = |document: &Value| field(document, "event.action") == Some(&json!("sensor-degraded"));
     ensure!(sensor.count_alerts(degraded)? >= 1, "it does not say that it was under pressure");
     Ok(())

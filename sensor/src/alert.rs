@@ -93,7 +93,8 @@ pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
             own.insert("assumed".to_owned(), assumed);
         }
         // Whose descendant it is, how it was seen, and what may be missing because of that.
-        let lifted = ["ancestors", "more_ancestors", "escaped", "hooks", "degraded"].map(|name| (exec, name));
+        let lifted =
+            ["ancestors", "more_ancestors", "escaped", "redacted", "hooks", "degraded"].map(|name| (exec, name));
         for (document, name) in lifted.into_iter().chain([(connection, "found_at_start")]) {
             if let Some(value) = document.get("sensor").and_then(|sensor| sensor.get(name)) {
                 own.insert(name.to_owned(), value.clone());
@@ -116,8 +117,10 @@ pub fn add(alert: &mut Value, mut evidence: Value) {
     let own = alert.get_mut("sensor").and_then(Value::as_object_mut);
     let evidence = evidence.get_mut("sensor").and_then(Value::as_object_mut);
     let (Some(own), Some(evidence)) = (own, evidence) else { return };
-    if let (Some(known), Some(more)) = (own.get("escaped"), evidence.get_mut("escaped").and_then(Value::as_array_mut)) {
-        more.extend(known.as_array().cloned().unwrap_or_default());
+    for fields in ["escaped", "redacted"] {
+        if let (Some(known), Some(more)) = (own.get(fields), evidence.get_mut(fields).and_then(Value::as_array_mut)) {
+            more.extend(known.as_array().cloned().unwrap_or_default());
+        }
     }
     own.append(evidence);
 }

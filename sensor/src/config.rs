@@ -1,8 +1,9 @@
 //! What the sensor is told: built-in defaults, which are the rule as published, and a TOML file over them.
 //!
-//! Every key has one meaning and one form; an unknown key is an error. `[rule]`, `[[exception]]`, `[noise]` and `[life]` can change while the
+//! Every key has one meaning and one form; an unknown key is an error. `[rule]`, `[[exception]]`, `[evidence]`, `[noise]` and `[life]` can change while the
 //! sensor runs, outputs as far as it has kept the rights to them, and the rest needs a restart.
 
+mod evidence;
 mod exception;
 mod life;
 mod noise;
@@ -12,6 +13,7 @@ mod remote;
 #[cfg(test)]
 mod tests;
 
+pub use evidence::Evidence;
 pub use life::{Life, Place};
 pub use noise::Noise;
 pub use remote::{Elasticsearch, Spool, Syslog};
@@ -42,6 +44,8 @@ pub struct Config {
     /// Matches that give no alert. A reload applies them.
     #[serde(deserialize_with = "exception::list")]
     pub exception: Vec<Exception>,
+    /// What is told beyond what rules ask for. A reload applies it.
+    pub evidence: Evidence,
     /// How the kernel is watched.
     pub hooks: Hooks,
     /// What the host is called in documents.
@@ -324,7 +328,8 @@ impl Config {
     #[must_use]
     pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
         // Taken apart completely, so that a new key cannot be forgotten.
-        let Self { rule: _, exception: _, hooks, host, kernel, rings, output, noise: _, life: _, metrics } = self;
+        let Self { rule: _, exception: _, evidence: _, hooks, host, kernel, rings, output, noise: _, life: _, metrics } =
+            self;
         let Hooks { connect, accept } = hooks;
         let Host { id, name } = host;
         let Kernel { btf } = kernel;

@@ -6,12 +6,14 @@
 mod account;
 mod alerts;
 mod extras;
+mod told;
 
 pub use extras::from_proc;
 
 use crate::detect::correlator::{Correlator, Match, Outcome};
 use crate::detect::exception::Exceptions;
 use crate::detect::moment::{Key, Moment};
+use crate::detect::redact::Redactor;
 use crate::detect::rule::{Parameters, Rule, SOCAT};
 use crate::enrich::clock;
 use crate::enrich::onlooker::Onlooker;
@@ -71,6 +73,7 @@ pub struct Pipeline {
     /// Losses that alerts are marked with.
     marked: Ledger,
     exceptions: Exceptions,
+    redactor: Redactor,
     noise: Noise,
     /// The kernel side's numbers, where there is one.
     counters: Option<Arc<Counters>>,
@@ -97,6 +100,7 @@ impl Pipeline {
             stats: Stats::default(),
             marked: Ledger::default(),
             exceptions: Exceptions::default(),
+            redactor: Redactor::default(),
             noise: Noise::new(Limits::default()),
             counters: None,
             missed: BTreeMap::new(),
@@ -204,7 +208,11 @@ impl Pipeline {
         };
         let document = self.dated(self.offset_of(event)).exec(event, sequence, &extras);
         let outcome = self.judge(&document, Payload::Exec);
-        self.outputs.event(document);
+        if self.outputs.take_events() {
+            let told = self.told(event, &extras);
+            let told = told.map(|(event, extras)| self.origin.exec(&event, sequence, &extras));
+            self.outputs.event(told.unwrap_or(document));
+        }
         match outcome {
             Some(Outcome::Match(Match { connection: Payload::Connection(held), elapsed_ms, assumed, .. })) => {
                 let found = Found { connection: Some(held), elapsed_ms, assumed };

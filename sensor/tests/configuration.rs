@@ -16,7 +16,7 @@ struct Entry {
 }
 
 /// A value of each key that is not its default, in the notation of TOML.
-const OTHERS: [(&str, &str); 39] = [
+const OTHERS: [(&str, &str); 40] = [
     ("rule.span", "'6s'"),
     ("rule.excluded", "[]"),
     ("exception.name", "'y'"),
@@ -33,6 +33,7 @@ const OTHERS: [(&str, &str); 39] = [
     ("exception.source", "'10.0.0.0/8'"),
     ("exception.destination", "'10.0.0.0/8'"),
     ("exception.port", "2"),
+    ("evidence.redact", "[]"),
     ("hooks.connect", "'kprobe'"),
     ("hooks.accept", "'off'"),
     ("host.id", "'x'"),

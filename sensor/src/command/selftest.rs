@@ -98,11 +98,12 @@ fn perform(config: &Config, report: &mut Report) -> Result<(), Failure> {
 /// The configuration of the sensor under test: what decides about alerts, and nobody but this process to tell.
 fn under_test(config: &Config) -> Config {
     // Taken apart completely, so that a new section cannot be forgotten.
-    let Config { rule, exception: _, hooks, host, kernel, rings, output: _, noise: _, life: _, metrics: _ } =
+    let Config { rule, exception: _, evidence, hooks, host, kernel, rings, output: _, noise: _, life: _, metrics: _ } =
         config.clone();
     Config {
         rule,
         exception: Vec::new(),
+        evidence,
         hooks,
         host,
         kernel,

@@ -1,7 +1,8 @@
 //! From the configuration to TOML.
 
 use super::{
-    Config, Elasticsearch, Hook, Hooks, Host, Kernel, Life, Metrics, Noise, Output, Rings, Rule, Spool, Syslog,
+    Config, Elasticsearch, Evidence, Hook, Hooks, Host, Kernel, Life, Metrics, Noise, Output, Rings, Rule, Spool,
+    Syslog,
 };
 use crate::detect::exception::{Conditions, Exception};
 use ipnet::IpNet;
@@ -13,8 +14,9 @@ use std::time::Duration;
 /// The whole configuration. A key that has no value is shown as a comment that says what holds instead.
 pub(super) fn config(config: &Config) -> String {
     // Taken apart completely, so that a new key cannot be forgotten.
-    let Config { rule, exception, hooks, host, kernel, rings, output, noise, life, metrics } = config;
+    let Config { rule, exception, evidence, hooks, host, kernel, rings, output, noise, life, metrics } = config;
     let Rule { span, excluded } = rule;
+    let Evidence { redact } = evidence;
     let Hooks { connect, accept } = hooks;
     let Host { id, name } = host;
     let Kernel { btf } = kernel;
@@ -28,6 +30,8 @@ pub(super) fn config(config: &Config) -> String {
     let mut text = String::new();
     section(&mut text, "rule", &[("span", Ok(quoted(&duration(*span)))), ("excluded", Ok(list(&networks)))]);
     exceptions(&mut text, exception);
+    let redact: Vec<String> = redact.iter().map(|pattern| quoted(&pattern.text())).collect();
+    section(&mut text, "evidence", &[("redact", Ok(list(&redact)))]);
     section(
         &mut text,
         "hooks",

@@ -17,10 +17,11 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
 
 #[test]
 fn nothing_said_is_the_rule_as_published() {
-    let Config { rule, exception, hooks, host, kernel, rings, output, noise, life, metrics } = read("");
+    let Config { rule, exception, evidence, hooks, host, kernel, rings, output, noise, life, metrics } = read("");
     assert_eq!(rule.span, Duration::from_millis(5000));
     assert_eq!(rule.excluded, nets(&["127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128"]));
     assert_eq!(exception, []);
+    assert!(evidence.redact.len() == 17);
     assert_eq!(hooks, Hooks { connect: Hook::Auto, accept: Some(Hook::Auto) });
     assert_eq!((host, kernel), (Host { id: None, name: None }, Kernel { btf: None }));
     assert_eq!((rings.connections, rings.executions), (524_288, 4_194_304));
@@ -181,7 +182,7 @@ fn an_error_says_where_what_and_what_is_allowed() {
             1,
             2,
             "rules",
-            "unknown key `rules`, expected one of `rule`, `exception`, `hooks`, `host`, `kernel`, `rings`",
+            "unknown key `rules`, expected one of `rule`, `exception`, `evidence`, `hooks`, `host`, `kernel`, `rings`",
         ),
         (
             "[rule]\nspan = 5",

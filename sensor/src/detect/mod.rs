@@ -4,5 +4,6 @@ pub mod correlator;
 pub mod eql;
 pub mod exception;
 pub mod moment;
+pub mod redact;
 pub mod rule;
 pub mod sequence;

@@ -202,7 +202,7 @@ fn args(count: u32, total: u64, flags: u32, argv: &[u8]) -> Args {
         .filter(|(flag, text)| flags & flag != 0 && !copied.iter().skip(1).any(|arg| arg == text.as_bytes()))
         .map(|(_, text)| text)
         .collect();
-    Args { copied, count, truncated, found_beyond, unsearched: flags & FLAG_UNSEARCHED != 0 }
+    Args { copied, count, truncated, found_beyond, unsearched: flags & FLAG_UNSEARCHED != 0, redacted: false }
 }
 
 fn socket_address(address: &Address, port: u16) -> SocketAddr {

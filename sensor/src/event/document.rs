@@ -9,6 +9,23 @@ pub(super) struct Document {
     fields: Map<String, Value>,
     own: Map<String, Value>,
     escaped: Vec<&'static str>,
+    redacted: Vec<&'static str>,
+}
+
+/// Bytes as text, in which what is no UTF-8 has become `\xNN`, and whether there was any of that.
+#[must_use]
+pub fn readable(bytes: &[u8]) -> (String, bool) {
+    let mut text = String::with_capacity(bytes.len());
+    let mut escaped = false;
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\x{byte:02x}");
+            escaped = true;
+        }
+    }
+    (text, escaped)
 }
 
 impl Document {
@@ -29,24 +46,27 @@ impl Document {
 
     /// The bytes as text; what is no UTF-8 becomes `\xNN`, and the field is noted.
     pub(super) fn text(&mut self, field: &'static str, bytes: &[u8]) -> String {
-        let mut text = String::with_capacity(bytes.len());
-        for chunk in bytes.utf8_chunks() {
-            text.push_str(chunk.valid());
-            for byte in chunk.invalid() {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "\\x{byte:02x}");
-                if !self.escaped.contains(&field) {
-                    self.escaped.push(field);
-                }
-            }
+        let (text, escaped) = readable(bytes);
+        if escaped && !self.escaped.contains(&field) {
+            self.escaped.push(field);
         }
         text
+    }
+
+    /// Notes that secrets were taken out of a field.
+    pub(super) fn redacted(&mut self, field: &'static str) {
+        if !self.redacted.contains(&field) {
+            self.redacted.push(field);
+        }
     }
 
     /// The document.
     pub(super) fn finish(mut self) -> Value {
         if !self.escaped.is_empty() {
             self.own.insert("escaped".to_owned(), self.escaped.into());
+        }
+        if !self.redacted.is_empty() {
+            self.own.insert("redacted".to_owned(), self.redacted.into());
         }
         self.fields.insert("sensor".to_owned(), Value::Object(self.own));
         Value::Object(self.fields)

@@ -129,8 +129,14 @@ fn bytes_that_are_no_text_stay_readable_and_are_marked() {
 
 #[test]
 fn flags_found_beyond_the_copied_arguments_stand_behind_a_marker() {
-    let args =
-        Args { copied: vec![b"sh".to_vec()], count: 900, truncated: true, found_beyond: vec!["-i"], unsearched: true };
+    let args = Args {
+        copied: vec![b"sh".to_vec()],
+        count: 900,
+        truncated: true,
+        found_beyond: vec!["-i"],
+        unsearched: true,
+        redacted: false,
+    };
     let document = origin().exec(&Exec { args, ..exec() }, 2, &Extras::default());
     assert_eq!(document["process"]["args"], json!(["sh", "…", "-i"]));
     assert_eq!(document["process"]["args_count"], 900);

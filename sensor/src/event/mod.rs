@@ -6,6 +6,8 @@ pub mod ecs;
 pub mod entity;
 pub mod facts;
 
+pub use document::readable;
+
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 
@@ -177,6 +179,8 @@ pub struct Args {
     pub found_beyond: Vec<&'static str>,
     /// Whether a part of the arguments could not be searched, which counts as if it held every flag.
     pub unsearched: bool,
+    /// Whether secrets were taken out of `copied`.
+    pub redacted: bool,
 }
 
 /// A program executed successfully.

@@ -4,7 +4,7 @@ use super::{Held, Pipeline};
 use crate::alert::{self, Finding};
 use crate::detect::exception::{Exception, Exceptions};
 use crate::enrich::clock;
-use crate::event::ecs::{self, Extras};
+use crate::event::ecs::{self, Extras, Known};
 use crate::event::facts::Field;
 use crate::event::{BootTime, Connection, Direction, Exec};
 use crate::life::{self, Interval};
@@ -19,6 +19,12 @@ pub(super) struct Found {
     pub(super) connection: Option<Arc<Held>>,
     pub(super) elapsed_ms: u64,
     pub(super) assumed: Vec<Field>,
+}
+
+/// What is looked up for it.
+struct Evidence {
+    extras: Extras,
+    ancestors: Vec<Known>,
 }
 
 impl Pipeline {
@@ -42,17 +48,19 @@ impl Pipeline {
     pub(super) fn alert(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: &Extras) {
         self.stats.matched += 1;
         let (boot, _) = clock::now();
-        let mut alert = None;
+        let mut looked_up = None;
         if !self.exceptions.is_empty() {
-            let made = self.alert_of(found, exec, sequence, extras);
-            if let Some(exception) = self.exceptions.cover(&made, self.origin.offset.wall(exec.at)) {
+            let evidence = self.look_up(exec, extras);
+            // By what is known, secrets and all.
+            let whole = self.alert_of(found, exec, sequence, &evidence);
+            if let Some(exception) = self.exceptions.cover(&whole, self.origin.offset.wall(exec.at)) {
                 let (name, pid) = (&exception.name, exec.process.tgid);
                 tracing::debug!(name, pid, "an alert is excepted");
                 self.stats.excepted += 1;
                 self.tell_noise(boot);
                 return;
             }
-            alert = Some(made);
+            looked_up = Some(evidence);
         }
         let subject = Subject {
             process: self.origin.entity_id(exec.process),
@@ -61,13 +69,15 @@ impl Pipeline {
         };
         match self.noise.judge(&subject, boot) {
             Decision::Tell => {
-                let alert = alert.unwrap_or_else(|| self.alert_of(found, exec, sequence, extras));
+                let evidence = looked_up.unwrap_or_else(|| self.look_up(exec, extras));
+                let alert = self.alert_told(found, exec, sequence, evidence);
                 self.send(alert);
                 let (boot, _) = clock::now();
                 self.stats.alerted(Duration::from_nanos(boot.0.saturating_sub(exec.at.0)));
             }
             Decision::Collapse => {
-                let alert = alert.unwrap_or_else(|| self.alert_of(found, exec, sequence, extras));
+                let evidence = looked_up.unwrap_or_else(|| self.look_up(exec, extras));
+                let alert = self.alert_told(found, exec, sequence, evidence);
                 self.noise.keep(&subject, alert.to_string());
                 self.stats.collapsed += 1;
             }
@@ -122,18 +132,33 @@ impl Pipeline {
         }
     }
 
-    fn alert_of(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: &Extras) -> Value {
-        let known = self.ancestors(&exec.lineage, extras.parent.as_ref());
+    /// Looks up what the records do not hold.
+    fn look_up(&mut self, exec: &Exec, extras: &Extras) -> Evidence {
+        let ancestors = self.ancestors(&exec.lineage, extras.parent.as_ref());
         // A recorded execution stays as it was recorded, so that a replay gives the same alert.
         let extras = if self.outputs.take_events() {
             extras.clone()
         } else {
-            let parent = known.first().and_then(|parent| parent.program.clone());
+            let parent = ancestors.first().and_then(|parent| parent.program.clone());
             Extras { parent, ..self.extras(exec.uid, exec.process, None) }
         };
+        Evidence { extras, ancestors }
+    }
+
+    /// The alert as it leaves the sensor.
+    fn alert_told(&mut self, found: &Found, exec: &Exec, sequence: u64, mut evidence: Evidence) -> Value {
+        self.told_ancestors(&mut evidence.ancestors);
+        match self.told(exec, &evidence.extras) {
+            Some((exec, extras)) => self.alert_of(found, &exec, sequence, &Evidence { extras, ..evidence }),
+            None => self.alert_of(found, exec, sequence, &evidence),
+        }
+    }
+
+    fn alert_of(&mut self, found: &Found, exec: &Exec, sequence: u64, evidence: &Evidence) -> Value {
+        let Evidence { extras, ancestors } = evidence;
         let offset = found.connection.as_ref().map_or(self.origin.offset, |held| held.offset);
-        let exec_document = self.dated(offset).exec(exec, sequence, &extras);
-        let connection = found.connection.as_ref().map(|held| self.connection_of(held, exec, &extras));
+        let exec_document = self.dated(offset).exec(exec, sequence, extras);
+        let connection = found.connection.as_ref().map(|held| self.connection_of(held, exec, extras));
         let finding = Finding {
             rule: self.correlator.rule(),
             others: &[],
@@ -143,7 +168,7 @@ impl Pipeline {
             assumed: &found.assumed,
         };
         let mut alert = alert::document(&finding, clock::now().1);
-        alert::add(&mut alert, self.dated(offset).ancestry(exec, &known));
+        alert::add(&mut alert, self.dated(offset).ancestry(exec, ancestors));
         alert
     }
 

@@ -80,5 +80,5 @@ fn shown(mut args: process::Args) -> ParentProgram {
 pub fn from_proc(args: process::Args, decides: bool) -> Args {
     let process::Args { args, truncated } = args;
     let count = u32::try_from(args.len()).unwrap_or(u32::MAX);
-    Args { copied: args, count, truncated, found_beyond: Vec::new(), unsearched: truncated && decides }
+    Args { copied: args, count, truncated, unsearched: truncated && decides, ..Args::default() }
 }

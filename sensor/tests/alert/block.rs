@@ -186,7 +186,7 @@ fn repetitions_and_assumptions_are_said() {
 fn the_parent_is_one_with_its_entry_among_the_ancestors() {
     let Ancestor { key, .. } = lineage().ancestors.remove(0);
     assert_eq!(key, process(7));
-    assert_eq!(block(&usual(Direction::Attempted), at(100)).matches("pid 7").count(), 1);
+    assert_eq!(block(&usual(Direction::Attempted), at(100)).matches("socat1 pid 7").count(), 1);
 }
 
 /// Any JSON, often with the names that a document has.

@@ -19,8 +19,9 @@ pub fn argv(data: &[u8]) -> bool {
     header.argv_total = argv.len() as u64 + u64::from(*beyond);
     let record = [bytemuck::bytes_of(&header), argv].concat();
     let event = exec(&record).expect("a record as the kernel side writes it");
-    let Args { copied, count, truncated, found_beyond, unsearched } = &event.args;
+    let Args { copied, count, truncated, found_beyond, unsearched, redacted } = &event.args;
 
+    assert!(!redacted, "the kernel side knows no secrets");
     assert_eq!(*count, header.argc);
     assert_eq!(*unsearched, header.flags & FLAG_UNSEARCHED != 0);
     assert_eq!(*truncated, *beyond > 0 || header.flags & FLAG_ARGV_UNREADABLE != 0);

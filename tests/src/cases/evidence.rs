@@ -3,13 +3,14 @@
 use super::scene::{SHELL, closed};
 use super::{Case, Tag, case, tagged};
 use crate::actor::step::{How, Outcome, Step, connect_by, exec, exec_then, fork, report};
-use crate::expect::Expect;
+use crate::expect::{Expect, field};
 use crate::lab::Lab;
 use anyhow::{Result, ensure};
 
 pub(super) const CASES: &[Case] = &[
     case("evidence: six ancestors with their arguments", ancestors),
     case("evidence: an ancestor that has overwritten its arguments is marked as read later", overwritten),
+    tagged("evidence: secrets are in no alert and in no event", &[Tag::Own], secrets),
     tagged("evidence: whoever has an ancestor's number later is no ancestor", &[Tag::Own], reused),
 ];
 
@@ -92,5 +93,32 @@ fn reused(lab: &Lab) -> Result<()> {
         .field("sensor.ancestors.1.pid", player.pid())
         .field("sensor.ancestors.1.args", ["bash"]);
     lab.expect_of(&sensor, &[alert])?;
+    sensor.stop_cleanly().map(drop)
+}
+
+/// Neither the shell's nor an ancestor's; what the rule asks for is there, also for a replay of the events.
+fn secrets(lab: &Lab) -> Result<()> {
+    let (starter, bash) = (lab.program("starter")?, lab.program("bash")?);
+    let args = ["bash", "--password=open sesame", "-c", "x token=open-sesame y", "-i"];
+    let shell = vec![exec_then(&bash, &["bash", "--token", "open-sesame"], vec![knock(lab), exec(&bash, &args)])];
+    let sensor = lab.start_sensor()?;
+    let mut player = lab.play(&starter, &["starter", "https://me:open-sesame@host/"], vec![fork(shell)])?;
+    let pid = player.reached("end")?.pid;
+    let told = ["bash", "--password=[redacted]", "-c", "x token=[redacted] y", "-i"];
+    let alert = Expect::alert(pid, &bash, &told)
+        .field("process.command_line", told.join(" "))
+        .field("process.parent.args", ["starter", "https://[redacted]@host/"])
+        .field("sensor.ancestors.0.args", ["starter", "https://[redacted]@host/"])
+        .field("sensor.redacted", ["sensor.ancestors.args", "process.args", "process.parent.args"]);
+    lab.expect_of(&sensor, &[alert])?;
+    let alerts = sensor.alerts(|alert| field(alert, "process.pid") == Some(&pid.into()))?;
+    let (events, log) = (std::fs::read_to_string(sensor.events())?, sensor.log_tail());
+    for text in alerts.iter().map(ToString::to_string).chain([events, log]) {
+        ensure!(!text.contains("sesame"), "a secret is told: {text:.4000}");
+    }
+    let output =
+        std::process::Command::new(lab.binary()).args(["replay", "--format", "json"]).arg(sensor.events()).output()?;
+    let again = String::from_utf8(output.stdout)?;
+    ensure!(again.lines().any(|alert| alert.contains(&format!("\"pid\":{pid},"))), "a replay does not find it");
     sensor.stop_cleanly().map(drop)
 }

@@ -42,10 +42,12 @@ impl Reload {
         warn_of(&new.exception);
         pipeline.set_exceptions(new.exception.clone());
         pipeline.set_noise(new.noise.limits());
+        pipeline.set_redactor(new.evidence.redactor());
         watch.set_heartbeat(new.life.heartbeat);
         pipeline.outputs_mut().set_life(outputs::life(&new.life));
         self.config.rule = new.rule.clone();
         self.config.exception = new.exception.clone();
+        self.config.evidence = new.evidence.clone();
         self.config.noise = new.noise.clone();
         self.config.life = new.life.clone();
         let reasons = self.outputs(&new, pipeline.outputs_mut());

@@ -98,6 +98,7 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     warn_of(&config.exception);
     pipeline.set_exceptions(config.exception.clone());
     pipeline.set_noise(config.noise.limits());
+    pipeline.set_redactor(config.evidence.redactor());
     // The numbers of another namespace's processes would be taken for those of the host's.
     if processes.is_ok() {
         look_around(&mut loaded, &mut pipeline, &parameters(config).excluded)?;

@@ -46,6 +46,7 @@ fn any_config() -> impl Strategy<Value = Config> {
             Config {
                 rule: Rule { span: Duration::from_millis(millis), excluded },
                 exception: Vec::new(),
+                evidence: Evidence::default(),
                 hooks: Hooks { connect, accept },
                 host: Host { id, name },
                 kernel: Kernel { btf: btf.map(|name| Path::new("/").join(name)) },

@@ -122,6 +122,9 @@ pub(super) fn path(executable: &Executable) -> Option<Vec<u8>> {
 
 pub(super) fn arguments(document: &mut Document, body: &mut Map<String, Value>, args: &Args, field: &'static str) {
     let mut texts: Vec<String> = args.copied.iter().map(|arg| document.text(field, arg)).collect();
+    if args.redacted {
+        document.redacted(field);
+    }
     let command_line = texts.join(" ");
     if !args.found_beyond.is_empty() {
         texts.push(ELLIPSIS.to_owned());

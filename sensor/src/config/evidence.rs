@@ -1,0 +1,112 @@
+//! `[evidence]`: what alerts and events hold beyond what rules ask for, and what is taken out of them before they are told.
+
+use super::parse::Text;
+use crate::detect::redact::{Pattern, Redactor};
+use serde::de::{Deserialize, Deserializer, Error as _};
+
+/// Most patterns: each is looked for in every argument that is told.
+const MOST: usize = 64;
+/// Longest pattern, in bytes.
+const LONGEST: usize = 128;
+
+/// `[evidence]`: what is told beyond what rules ask for.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Evidence {
+    /// Where secrets stand in arguments.
+    #[serde(deserialize_with = "patterns")]
+    pub redact: Vec<Pattern>,
+}
+
+/// Patterns that are in force unless others are given.
+const DEFAULT: [&str; 17] = [
+    "--password=*",
+    "--password *",
+    "--passwd=*",
+    "--token=*",
+    "--token *",
+    "--secret=*",
+    "--secret *",
+    "--api-key=*",
+    "--api-key *",
+    "password=*",
+    "passwd=*",
+    "token=*",
+    "secret=*",
+    "api_key=*",
+    "authorization: bearer *",
+    "authorization: basic *",
+    "://*@",
+];
+
+impl Default for Evidence {
+    fn default() -> Self {
+        let redact = DEFAULT.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+        Self { redact }
+    }
+}
+
+impl Evidence {
+    /// Takes out what is configured.
+    #[must_use]
+    pub fn redactor(&self) -> Redactor {
+        Redactor::new(self.redact.clone())
+    }
+}
+
+fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, D::Error> {
+    struct One(Pattern);
+    impl<'de> Deserialize<'de> for One {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let allowed = "a text of up to 128 bytes without control characters, with one * where the secret stands, such as \"--password=*\"";
+            let read = |text: &str| {
+                if text.len() > LONGEST || text.contains(char::is_control) {
+                    return Err(format!("{text:?} is too long, or has control characters"));
+                }
+                Pattern::parse(text).map(Self).map_err(|reason| format!("{text:?}: {reason}"))
+            };
+            deserializer.deserialize_str(Text { allowed, read })
+        }
+    }
+    let all = Vec::<One>::deserialize(deserializer)?;
+    if all.len() > MOST {
+        return Err(D::Error::custom(format_args!("{} patterns; allowed are {MOST}", all.len())));
+    }
+    Ok(all.into_iter().map(|One(pattern)| pattern).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn each_default_is_a_pattern() {
+        let texts: Vec<String> = Evidence::default().redact.iter().map(Pattern::text).collect();
+        assert_eq!(texts, DEFAULT);
+    }
+
+    #[test]
+    fn patterns_are_read_and_printed() {
+        let text = "[evidence]\nredact = [\"X-Key: *\"]\n";
+        let config = parse::config(text).unwrap();
+        assert_eq!(config.evidence.redact, [Pattern::parse("x-key: *").unwrap()]);
+        assert_eq!(parse::config(&config.to_toml()), Ok(config));
+        let none = parse::config("[evidence]\nredact = []\n").unwrap();
+        assert!(none.evidence.redact.is_empty());
+        assert_eq!(parse::config(&none.to_toml()), Ok(none));
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        for (text, expected) in [
+            ("redact = [\"x=*\", \"y\"]", "evidence.redact: \"y\": it has no * where the secret stands"),
+            ("redact = [\"*\"]", "evidence.redact: \"*\": it needs two characters"),
+        ] {
+            let error = parse::config(&format!("[evidence]\n{text}\n")).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let many = format!("evidence.redact = [{}]", "\"abc=*\",".repeat(MOST + 1));
+        assert!(parse::config(&many).unwrap_err().to_string().contains("65 patterns; allowed are 64"));
+    }
+}

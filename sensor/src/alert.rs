@@ -55,7 +55,7 @@ pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
     let connection = known.unwrap_or(&Value::Null);
     let created = created.to_string();
     let network = ["source", "destination", "network"].map(|name| (name, section(connection, name)));
-    let process = ["process", "user", "host", "container"]
+    let process = ["process", "user", "host", "container", "orchestrator"]
         .map(|name| (name, section(exec, name).or_else(|| section(connection, name).filter(|_| name != "process"))));
     let related = related(connection, exec);
 

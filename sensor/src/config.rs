@@ -44,7 +44,7 @@ pub struct Config {
     /// Matches that give no alert. A reload applies them.
     #[serde(deserialize_with = "exception::list")]
     pub exception: Vec<Exception>,
-    /// What is told beyond what rules ask for. A reload applies it.
+    /// What is told beyond what rules ask for. A reload applies it, but for `runtimes`.
     pub evidence: Evidence,
     /// How the kernel is watched.
     pub hooks: Hooks,
@@ -328,7 +328,7 @@ impl Config {
     #[must_use]
     pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
         // Taken apart completely, so that a new key cannot be forgotten.
-        let Self { rule: _, exception: _, evidence: _, hooks, host, kernel, rings, output, noise: _, life: _, metrics } =
+        let Self { rule: _, exception: _, evidence, hooks, host, kernel, rings, output, noise: _, life: _, metrics } =
             self;
         let Hooks { connect, accept } = hooks;
         let Host { id, name } = host;
@@ -337,6 +337,7 @@ impl Config {
         let Output { stdout, file, journal, elasticsearch, syslog, spool } = output;
         let Metrics { listen } = metrics;
         let keys = [
+            ("evidence.runtimes", evidence.runtimes != new.evidence.runtimes),
             ("hooks.connect", *connect != new.hooks.connect),
             ("hooks.accept", *accept != new.hooks.accept),
             ("host.id", *id != new.host.id),

@@ -19,6 +19,7 @@ use crate::enrich::clock;
 use crate::enrich::onlooker::Onlooker;
 use crate::enrich::parents::Parents;
 use crate::enrich::proc::Proc;
+use crate::enrich::runtime::Runtimes;
 use crate::enrich::user::Users;
 use crate::event::decode::{self, DecodeError};
 use crate::event::ecs::{Extras, Origin};
@@ -65,6 +66,7 @@ pub struct Pipeline {
     parents: Parents,
     users: Users,
     proc: Proc,
+    runtimes: Runtimes,
     onlooker: Onlooker,
     outputs: Outputs,
     sequence: u64,
@@ -93,6 +95,7 @@ impl Pipeline {
             parents: Parents::default(),
             users,
             proc: Proc::live(),
+            runtimes: Runtimes::new(Vec::new()),
             onlooker: Onlooker::new(Proc::live()),
             outputs,
             // Microseconds since boot: higher than any number of an earlier run, whose events may stand in the same file.

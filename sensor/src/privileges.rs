@@ -19,6 +19,8 @@ use std::path::PathBuf;
 pub struct Needs {
     /// Files that are read again on request.
     pub reads: Vec<PathBuf>,
+    /// Directories below which files of container runtimes are read.
+    pub looks: Vec<PathBuf>,
     /// Files that are opened anew for appending on request, and made if they are not there.
     pub appends: Vec<PathBuf>,
     /// Files that are removed at the end.
@@ -41,7 +43,7 @@ impl Needs {
     /// Whether all that others need is among these.
     #[must_use]
     pub fn cover(&self, others: &Self) -> bool {
-        let Self { reads, appends, removes, spools, journal, unix, tcp, serves, terminal } = others;
+        let Self { reads, looks: _, appends, removes, spools, journal, unix, tcp, serves, terminal } = others;
         let same = |kept: &[PathBuf], wanted: &[PathBuf]| wanted.iter().all(|path| kept.contains(path));
         let readable = |path: &PathBuf| path.starts_with("/etc") || reach::within(&self.reads, path);
         reads.iter().all(readable)

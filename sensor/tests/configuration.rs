@@ -16,7 +16,7 @@ struct Entry {
 }
 
 /// A value of each key that is not its default, in the notation of TOML.
-const OTHERS: [(&str, &str); 40] = [
+const OTHERS: [(&str, &str); 42] = [
     ("rule.span", "'6s'"),
     ("rule.excluded", "[]"),
     ("exception.name", "'y'"),
@@ -29,11 +29,13 @@ const OTHERS: [(&str, &str); 40] = [
     ("exception.parent_arguments", "'x *'"),
     ("exception.ancestor", "'x'"),
     ("exception.container", "'x*'"),
+    ("exception.image", "'x*'"),
     ("exception.user", "'x'"),
     ("exception.source", "'10.0.0.0/8'"),
     ("exception.destination", "'10.0.0.0/8'"),
     ("exception.port", "2"),
     ("evidence.redact", "[]"),
+    ("evidence.runtimes", "[]"),
     ("hooks.connect", "'kprobe'"),
     ("hooks.accept", "'off'"),
     ("host.id", "'x'"),

@@ -60,14 +60,14 @@ mod tests {
     fn what_is_printed_is_in_effect_when_pasted_back() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a\nb.toml");
-        let text = "rule.span = '7000ms'\nhost.name = 'a \"b\"'\nevidence.redact = []\n";
+        let text = "rule.span = '7000ms'\nhost.name = 'a \"b\"'\nevidence = { redact = [], runtimes = ['/x'] }\n";
         std::fs::write(&path, text).unwrap();
         let (exit, out, log) = check(&path);
         assert_eq!((exit, &*log), (Exit::Ok, ""));
         let expected = "[rule]\nspan = \"7s\"\n\
             excluded = [\"127.0.0.0/8\", \"169.254.0.0/16\", \"224.0.0.0/4\", \"::1/128\"]\n\n\
             # [[exception]] is not there: every match gives an alert\n\n\
-            [evidence]\nredact = []\n\n\
+            [evidence]\nredact = []\nruntimes = [\"/x\"]\n\n\
             [hooks]\nconnect = \"auto\"\naccept = \"auto\"\n\n\
             [host]\n# id is not set: the machine id\nname = \"a \\\"b\\\"\"\n\n\
             [kernel]\n# btf is not set: /sys/kernel/btf/vmlinux\n\n\

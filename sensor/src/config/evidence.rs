@@ -1,8 +1,9 @@
 //! `[evidence]`: what alerts and events hold beyond what rules ask for, and what is taken out of them before they are told.
 
-use super::parse::Text;
+use super::parse::{self, Text};
 use crate::detect::redact::{Pattern, Redactor};
 use serde::de::{Deserialize, Deserializer, Error as _};
+use std::path::PathBuf;
 
 /// Most patterns: each is looked for in every argument that is told.
 const MOST: usize = 64;
@@ -16,7 +17,20 @@ pub struct Evidence {
     /// Where secrets stand in arguments.
     #[serde(deserialize_with = "patterns")]
     pub redact: Vec<Pattern>,
+    /// Directories in which container runtimes keep what they call containers. Only a restart changes them.
+    #[serde(deserialize_with = "directories")]
+    pub runtimes: Vec<PathBuf>,
 }
+
+/// Where runtimes keep it unless they are told otherwise.
+const RUNTIMES: [&str; 4] = [
+    "/run/containerd/io.containerd.runtime.v2.task",
+    "/var/lib/containers/storage/overlay-containers",
+    "/var/lib/containers/storage/vfs-containers",
+    "/var/lib/docker/containers",
+];
+/// Most directories.
+const MOST_DIRECTORIES: usize = 16;
 
 /// Patterns that are in force unless others are given.
 const DEFAULT: [&str; 17] = [
@@ -42,7 +56,7 @@ const DEFAULT: [&str; 17] = [
 impl Default for Evidence {
     fn default() -> Self {
         let redact = DEFAULT.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
-        Self { redact }
+        Self { redact, runtimes: RUNTIMES.map(PathBuf::from).into() }
     }
 }
 
@@ -52,6 +66,21 @@ impl Evidence {
     pub fn redactor(&self) -> Redactor {
         Redactor::new(self.redact.clone())
     }
+}
+
+fn directories<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    struct Directory(PathBuf);
+    impl<'de> Deserialize<'de> for Directory {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let path = parse::absolute_path(deserializer)?;
+            path.map(Self).ok_or_else(|| D::Error::custom("no path"))
+        }
+    }
+    let all = Vec::<Directory>::deserialize(deserializer)?;
+    if all.len() > MOST_DIRECTORIES {
+        return Err(D::Error::custom(format_args!("{} directories; allowed are {MOST_DIRECTORIES}", all.len())));
+    }
+    Ok(all.into_iter().map(|Directory(path)| path).collect())
 }
 
 fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, D::Error> {
@@ -78,7 +107,6 @@ fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::parse;
 
     #[test]
     fn each_default_is_a_pattern() {
@@ -106,7 +134,12 @@ mod tests {
             let error = parse::config(&format!("[evidence]\n{text}\n")).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let many = format!("evidence.redact = [{}]", "\"abc=*\",".repeat(MOST + 1));
-        assert!(parse::config(&many).unwrap_err().to_string().contains("65 patterns; allowed are 64"));
+        let many = |key: &str, one: &str, most: usize| format!("evidence.{key} = [{}]", one.repeat(most + 1));
+        for (text, expected) in [
+            (many("redact", "\"abc=*\",", MOST), "65 patterns; allowed are 64"),
+            (many("runtimes", "\"/x\",", MOST_DIRECTORIES), "17 directories; allowed are 16"),
+        ] {
+            assert!(parse::config(&text).unwrap_err().to_string().contains(expected));
+        }
     }
 }

@@ -39,6 +39,8 @@ struct Entry {
     user: Option<String>,
     #[serde(default, deserialize_with = "pattern")]
     container: Option<String>,
+    #[serde(default, deserialize_with = "pattern")]
+    image: Option<String>,
     #[serde(default, deserialize_with = "network")]
     source: Option<IpNet>,
     #[serde(default, deserialize_with = "network")]
@@ -50,7 +52,7 @@ struct Entry {
 impl From<Entry> for Exception {
     fn from(entry: Entry) -> Self {
         let Entry { name, reason, until, rule, executable, arguments, parent, parent_arguments, .. } = entry;
-        let Entry { ancestor, user, container, source, destination, port, .. } = entry;
+        let Entry { ancestor, user, container, image, source, destination, port, .. } = entry;
         let conditions = Conditions {
             rule,
             executable,
@@ -60,6 +62,7 @@ impl From<Entry> for Exception {
             ancestor,
             user,
             container,
+            image,
             source,
             destination,
             port,
@@ -137,6 +140,7 @@ mod tests {
         ancestor = "agent?"
         user = "monitor"
         container = "3f2a*"
+        image = "*/agent:*"
         source = "10.1.0.0/16"
         destination = "2001:db8::1"
         port = 5432
@@ -162,6 +166,7 @@ mod tests {
             ancestor: some("agent?"),
             user: some("monitor"),
             container: some("3f2a*"),
+            image: some("*/agent:*"),
             source: Some("10.1.0.0/16".parse().unwrap()),
             destination: Some("2001:db8::1/128".parse().unwrap()),
             port: Some(5432),

@@ -16,7 +16,7 @@ pub(super) fn config(config: &Config) -> String {
     // Taken apart completely, so that a new key cannot be forgotten.
     let Config { rule, exception, evidence, hooks, host, kernel, rings, output, noise, life, metrics } = config;
     let Rule { span, excluded } = rule;
-    let Evidence { redact } = evidence;
+    let Evidence { redact, runtimes } = evidence;
     let Hooks { connect, accept } = hooks;
     let Host { id, name } = host;
     let Kernel { btf } = kernel;
@@ -31,7 +31,8 @@ pub(super) fn config(config: &Config) -> String {
     section(&mut text, "rule", &[("span", Ok(quoted(&duration(*span)))), ("excluded", Ok(list(&networks)))]);
     exceptions(&mut text, exception);
     let redact: Vec<String> = redact.iter().map(|pattern| quoted(&pattern.text())).collect();
-    section(&mut text, "evidence", &[("redact", Ok(list(&redact)))]);
+    let runtimes: Vec<String> = runtimes.iter().map(|path| quoted(&path.to_string_lossy())).collect();
+    section(&mut text, "evidence", &[("redact", Ok(list(&redact))), ("runtimes", Ok(list(&runtimes)))]);
     section(
         &mut text,
         "hooks",
@@ -99,7 +100,7 @@ fn exceptions(text: &mut String, exceptions: &[Exception]) {
     }
     for Exception { name, reason, until, conditions } in exceptions {
         let Conditions { rule, executable, arguments, parent, parent_arguments, .. } = conditions;
-        let Conditions { ancestor, user, container, source, destination, port, .. } = conditions;
+        let Conditions { ancestor, user, container, image, source, destination, port, .. } = conditions;
         let text_of = |value: &Option<String>| value.as_deref().map(quoted);
         let network = |network: &Option<IpNet>| network.map(|network| quoted(&network.to_string()));
         let keys = [
@@ -114,6 +115,7 @@ fn exceptions(text: &mut String, exceptions: &[Exception]) {
             ("ancestor", text_of(ancestor)),
             ("user", text_of(user)),
             ("container", text_of(container)),
+            ("image", text_of(image)),
             ("source", network(source)),
             ("destination", network(destination)),
             ("port", port.map(|port| port.to_string())),

@@ -53,6 +53,7 @@ fn the_documented_example_is_the_defaults() {
         "parent_arguments = ",
         "ancestor = ",
         "container = ",
+        "image = ",
         "user = ",
         "source = ",
         "destination = ",

@@ -46,6 +46,8 @@ pub struct Conditions {
     pub user: Option<String>,
     /// Pattern for `container.id`.
     pub container: Option<String>,
+    /// Pattern for `container.image.name`.
+    pub image: Option<String>,
     /// Network of `source.ip`.
     pub source: Option<IpNet>,
     /// Network of `destination.ip`.
@@ -94,7 +96,7 @@ impl Conditions {
     fn hold(&self, alert: &Value) -> bool {
         // Taken apart completely, so that a new condition cannot be forgotten.
         let Self { rule, executable, arguments, parent, parent_arguments, .. } = self;
-        let Self { ancestor, user, container, source, destination, port, .. } = self;
+        let Self { ancestor, user, container, image, source, destination, port, .. } = self;
         let text = |path: &str| alert.pointer(path).and_then(Value::as_str);
         let file = |path: &str| text(path).filter(|file| file.starts_with('/'));
         let whole = |path: &str, cut: &str| text(path).filter(|_| own(alert, cut) != Some(&Value::Bool(true)));
@@ -119,6 +121,7 @@ impl Conditions {
             && ancestor.as_ref().is_none_or(|pattern| names.any(|name| glob(name, pattern)))
             && (is(user, text("/user/id")) || is(user, text("/user/name")))
             && fits(container, text("/container/id"))
+            && fits(image, text("/container/image/name"))
             && within(source, address("/source/ip"))
             && within(destination, address("/destination/ip"))
             && port

@@ -11,6 +11,7 @@ pub mod onlooker;
 pub mod parents;
 pub mod proc;
 pub mod process;
+pub mod runtime;
 pub mod scan;
 pub mod tcp;
 pub mod user;

@@ -3,6 +3,7 @@
 //! Fields that ECS knows have its names and types; everything else stands under `sensor`. What is unknown is absent. Bytes that
 //! are no UTF-8 are kept readable as `\xNN`, and the fields that hold such bytes are listed in `sensor.escaped`.
 
+mod containers;
 mod process;
 
 use super::document::Document;
@@ -58,8 +59,23 @@ pub struct Extras {
     pub user: Option<String>,
     /// Id of the container.
     pub container: Option<String>,
+    /// What its runtime calls it.
+    pub names: ContainerNames,
     /// The program that the parent runs.
     pub parent: Option<ParentProgram>,
+}
+
+/// What a runtime calls a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContainerNames {
+    /// Image, as it was asked for.
+    pub image: Option<String>,
+    /// Name of the container.
+    pub name: Option<String>,
+    /// Name of the pod that it is in.
+    pub pod: Option<String>,
+    /// Namespace of the pod.
+    pub namespace: Option<String>,
 }
 
 /// What is known of an ancestor beside what the record holds.
@@ -215,7 +231,7 @@ impl Origin {
             document.own("degraded", self.degraded.clone());
         }
         if let Some(container) = &extras.container {
-            document.put("container", json!({"id": container}));
+            containers::put(&mut document, container, &extras.names);
         }
         document.put("host", self.host.clone());
         document.finish()

@@ -148,7 +148,12 @@ fn flags_found_beyond_the_copied_arguments_stand_behind_a_marker() {
 fn a_parent_carries_its_arguments_and_where_they_come_from() {
     let args = Args { copied: vec![b"socat".to_vec(), b"EXEC:sh".to_vec()], count: 2, ..Args::default() };
     let parent = ParentProgram { args, source: ParentSource::Exec };
-    let extras = Extras { user: Some("u".to_owned()), container: Some("c".to_owned()), parent: Some(parent) };
+    let extras = Extras {
+        user: Some("u".to_owned()),
+        container: Some("c".to_owned()),
+        parent: Some(parent),
+        ..Extras::default()
+    };
     let document = origin().exec(&exec(), 2, &extras);
     let parent = &document["process"]["parent"];
     assert_eq!((&parent["name"], &parent["thread"]["name"]), (&json!("socat1"), &json!("socat")));

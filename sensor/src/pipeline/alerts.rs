@@ -178,7 +178,7 @@ impl Pipeline {
             Some(document) => document.clone(),
             None => {
                 let user = self.users.name(held.event.uid).map(str::to_owned);
-                let extras = Extras { user, container: extras.container.clone(), parent: None };
+                let extras = Extras { user, parent: None, ..extras.clone() };
                 self.dated(held.offset).connection(&held.event, held.sequence, &extras)
             }
         };

@@ -15,9 +15,11 @@ impl Pipeline {
     /// What the record does not hold. From /proc, late: the process may be gone by now.
     pub(super) fn extras(&mut self, uid: u32, process: ProcessKey, lineage: Option<&Lineage>) -> Extras {
         let cgroup = process::cgroup(&self.proc, process).ok();
+        let container = cgroup.and_then(|cgroup| container::id(&cgroup).map(str::to_owned));
         Extras {
             user: self.users.name(uid).map(str::to_owned),
-            container: cgroup.and_then(|cgroup| container::id(&cgroup).map(str::to_owned)),
+            names: container.as_ref().map(|id| self.runtimes.names(id)).unwrap_or_default(),
+            container,
             parent: lineage.and_then(|lineage| {
                 let deciding = self.deciding_parent(process, lineage);
                 deciding.or_else(|| self.any_parent(lineage))

@@ -2,6 +2,7 @@
 
 use super::Pipeline;
 use crate::detect::redact::Redactor;
+use crate::enrich::runtime::Runtimes;
 use crate::event::Exec;
 use crate::event::ecs::{Extras, Known, ParentProgram};
 use crate::event::facts::Field;
@@ -10,6 +11,11 @@ impl Pipeline {
     /// What is taken out of arguments from now on.
     pub fn set_redactor(&mut self, redactor: Redactor) {
         self.redactor = redactor;
+    }
+
+    /// Where the names of containers are looked up.
+    pub fn set_runtimes(&mut self, runtimes: Runtimes) {
+        self.runtimes = runtimes;
     }
 
     /// An execution as it is told; none if that is all of it.

@@ -70,7 +70,15 @@ fn allowed(needs: &Needs) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     let removes = removes.map(|path| (path, AccessFs::RemoveFile.into()));
     let spool = read | append | AccessFs::RemoveFile | AccessFs::Truncate;
     let spools = needs.spools.iter().map(|path| (path.clone(), spool));
-    READ.map(|path| (path.into(), read)).into_iter().chain(reads).chain(appends).chain(removes).chain(spools).collect()
+    let looks = needs.looks.iter().map(|path| (path.clone(), AccessFs::ReadFile.into()));
+    READ.map(|path| (path.into(), read))
+        .into_iter()
+        .chain(reads)
+        .chain(appends)
+        .chain(removes)
+        .chain(looks)
+        .chain(spools)
+        .collect()
 }
 
 /// The directory of a file, and those of the files that links of this name lead to. Of one that is not there yet, the nearest above it
@@ -170,8 +178,9 @@ mod tests {
     #[test]
     fn only_what_is_named_is_reached() {
         let directory = tempfile::tempdir().unwrap();
-        let [config, log, spool, other] = ["config", "log", "spool", "other"].map(|name| directory.path().join(name));
-        for place in [&config, &log, &spool, &other] {
+        let [config, log, spool, runtime, other] =
+            ["config", "log", "spool", "runtime", "other"].map(|name| directory.path().join(name));
+        for place in [&config, &log, &spool, &runtime, &other] {
             std::fs::create_dir(place).unwrap();
             std::fs::write(place.join("file"), "").unwrap();
         }
@@ -180,6 +189,7 @@ mod tests {
             reads: vec![config.join("file")],
             appends: vec![log.join("file")],
             removes: vec![log.join("socket")],
+            looks: vec![runtime.clone()],
             spools: vec![spool.clone()],
             tcp: vec![server.local_addr().unwrap().port()],
             ..Needs::default()
@@ -199,6 +209,8 @@ mod tests {
             assert_eq!(denied(File::open(config.join("file"))), none);
             assert_eq!(denied(File::open(log.join("file"))), refused);
             assert_eq!(denied(File::open(other.join("file"))), refused);
+            assert_eq!(denied(File::open(runtime.join("file"))), none);
+            assert_eq!(denied(OpenOptions::new().append(true).open(runtime.join("file"))), refused);
             let append = |path: PathBuf| OpenOptions::new().append(true).create(true).open(path);
             assert_eq!(denied(append(log.join("file"))), none);
             assert_eq!(denied(append(log.join("new"))), none);

@@ -197,6 +197,14 @@ fn details(alert: &Value, own: &Fields, stdio: &Fields) -> Vec<(&'static str, St
         ("stdio", stdio.at("stdio").and_then(entries)),
         ("also", several(others, ", ")),
         ("container", container_text),
+        ("image", container.text("image.name")),
+        (
+            "pod",
+            part("orchestrator").text("resource.name").map(|pod| match part("orchestrator").text("namespace") {
+                Some(namespace) => format!("{namespace}/{pod}"),
+                None => pod,
+            }),
+        ),
         ("host", name_or_id(&host)),
         ("repeats", repeats.filter(|_| own.number("repeats.count") != Some(1))),
         ("assumed", several(own.texts("assumed"), ", ")),

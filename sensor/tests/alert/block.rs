@@ -44,7 +44,9 @@ fn the_block_for_people() {
 
   why         bash (pid 4242, user www-data) executed \"bash -i\" 13 ms after the same process
               connected to 198.51.100.1:4444
-  container   {container}
+  container   web ({container})
+  image       registry.example.org/web:1
+  pod         shop/web-7d4b9
   host        web1
   degraded    something is not seen
   alert id    {id}

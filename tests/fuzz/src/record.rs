@@ -62,7 +62,12 @@ fn check_connection(event: &Connection) {
 fn check_exec(event: &Exec) {
     // The parent's part takes the same sorts of values, so the process stands in for its own parent.
     let program = ParentProgram { args: event.args.clone(), source: ParentSource::Proc };
-    let extras = Extras { user: Some("root".to_owned()), container: Some("c".to_owned()), parent: Some(program) };
+    let extras = Extras {
+        user: Some("root".to_owned()),
+        container: Some("c".to_owned()),
+        parent: Some(program),
+        ..Extras::default()
+    };
     let document = origin().exec(event, SEQUENCE, &extras);
     check(&document, event.at, |facts| {
         assert_eq!(facts.args_unsearched, event.args.unsearched);

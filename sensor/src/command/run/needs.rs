@@ -26,6 +26,7 @@ pub(super) fn needs(options: &Options, config: &Config, config_path: Option<&Pat
     Needs {
         reads: [config_file].into_iter().chain(secrets).collect(),
         appends: options.events.iter().chain(file).cloned().collect(),
+        looks: config.evidence.runtimes.clone(),
         removes: listen.and_then(Listen::socket).map(Path::to_owned).into_iter().collect(),
         spools: spools.into_iter().flatten().map(|place| spool_directory(spool, place.name())).collect(),
         journal: to_journal(options, &config.output),
@@ -58,6 +59,8 @@ mod tests {
         assert_eq!(needs.reads, [PathBuf::from("/opt/sensor.toml")]);
         assert!(!needs.unix && needs.tcp.is_empty() && needs.spools.is_empty() && !needs.serves);
         assert!(needs.appends.is_empty() && needs.removes.is_empty());
+        assert_eq!(needs.looks.len(), 4);
+        assert!(of("evidence.runtimes = []").looks.is_empty());
     }
 
     #[test]

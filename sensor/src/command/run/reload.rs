@@ -5,7 +5,7 @@ use super::needs::needs;
 use super::outputs::{self, Wanted, local, transport, wanted};
 use super::watch::Watch;
 use super::{Options, parameters, warn_of};
-use crate::config::{Config, ConfigError, Output, Place};
+use crate::config::{Config, ConfigError, Evidence, Output, Place};
 use crate::kernel::load::Loaded;
 use crate::output::Outputs;
 use crate::output::switch::Switch;
@@ -47,7 +47,8 @@ impl Reload {
         pipeline.outputs_mut().set_life(outputs::life(&new.life));
         self.config.rule = new.rule.clone();
         self.config.exception = new.exception.clone();
-        self.config.evidence = new.evidence.clone();
+        let runtimes = std::mem::take(&mut self.config.evidence.runtimes);
+        self.config.evidence = Evidence { runtimes, ..new.evidence.clone() };
         self.config.noise = new.noise.clone();
         self.config.life = new.life.clone();
         let reasons = self.outputs(&new, pipeline.outputs_mut());

@@ -9,6 +9,7 @@ use crate::detect::rule::{REVERSE_SHELL_VIA_CHILD, kernel_names};
 use crate::enrich::clock;
 use crate::enrich::host::{Given, Host};
 use crate::enrich::namespace;
+use crate::enrich::runtime::Runtimes;
 use crate::enrich::user::Users;
 use crate::event::WallOffset;
 use crate::event::ecs::Origin;
@@ -99,6 +100,7 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     pipeline.set_exceptions(config.exception.clone());
     pipeline.set_noise(config.noise.limits());
     pipeline.set_redactor(config.evidence.redactor());
+    pipeline.set_runtimes(Runtimes::new(config.evidence.runtimes.clone()));
     // The numbers of another namespace's processes would be taken for those of the host's.
     if processes.is_ok() {
         look_around(&mut loaded, &mut pipeline, &parameters(config).excluded)?;

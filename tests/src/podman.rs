@@ -48,7 +48,10 @@ impl Podman {
         std::fs::create_dir_all(&directory)?;
         std::fs::write(directory.join("storage.conf"), storage(&directory))?;
         std::fs::write(directory.join("containers.conf"), settings(&directory, &runtime))?;
-        let mounts = Mounts::new(mount)?;
+        let mounts = match Mounts::new(mount) {
+            Ok(mounts) => mounts,
+            Err(error) => return skip(format!("what podman needs cannot be mounted here: {error:#}")),
+        };
         *lock(&USERS) += 1;
         let podman = Self { directory, mounts };
         let usable = Finished::of(&mut podman.command("podman", &["ps"])?)?;

@@ -1,12 +1,13 @@
-//! Looks at the packages of this version as hosts do, with the tools that these have for it: what is in them, what is asked of the host, what is
-//! run there, whether shells and manual readers take what is for them, and that packed again the bytes are the same.
+//! Looks at the packages of this version: what is in them, that packed again the bytes are the same, and, with the tools that hosts
+//! have for it ([`tools`]), what they ask of a host and do there.
+
+mod tools;
 
 use super::tree::{File, Tree};
 use super::{Built, Form, Options, Package, hex, pack, package_of, time, tree};
 use crate::tally::Tally;
 use crate::vm::PROCESSORS;
-use crate::{apt, setup, shell};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum as _;
 use flate2::read::GzDecoder;
 use object::elf::{EM_AARCH64, EM_X86_64, PT_INTERP};
@@ -15,7 +16,6 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// What is looked at.
 struct Subject<'a> {
@@ -34,25 +34,17 @@ const CHECKS: [(&str, Check); 9] = [
     ("packed again in another directory, the bytes are the same", packed_again),
     ("the program is one for the processor, and needs no library", program),
     ("everything that belongs to it is there", complete),
-    ("the .deb holds that, keeps the configuration, and asks for systemd", deb),
-    ("lintian finds no fault with the .deb", lintian),
-    ("the .rpm holds that, keeps the configuration, and asks for systemd", rpm),
+    ("the .deb holds that, keeps the configuration, and asks for systemd", tools::deb),
+    ("lintian finds no fault with the .deb", tools::lintian),
+    ("the .rpm holds that, keeps the configuration, and asks for systemd", tools::rpm),
     ("the archive holds that", tarball),
-    ("pages of the manual have no faults", manual),
-    ("shells take the completions", completions),
+    ("pages of the manual have no faults", tools::manual),
+    ("shells take the completions", tools::completions),
 ];
 
 /// Commands of the sensor, each of which has a page of the manual.
 const COMMANDS: [&str; 9] = ["run", "replay", "explain", "show", "check", "doctor", "selftest", "alive", "version"];
 const CONFIG: &str = "etc/sensor/sensor.toml";
-/// What lintian says, and why it stays so.
-const SUPPRESSED: [&str; 3] = [
-    // There is no address that could be given.
-    "bogus-mail-host",
-    "bogus-mail-host-in-debian-changelog",
-    // To it a static program that can be at any address in memory is a library.
-    "shared-library-lacks-prerequisites",
-];
 
 /// Builds the packages for this host's processor, or for all, and looks at them.
 pub(crate) fn run(root: &Path, all: bool) -> Result<Tally> {
@@ -106,14 +98,6 @@ impl Subject<'_> {
         std::fs::write(&place, content)?;
         Ok(place)
     }
-}
-
-/// Why a tool cannot be had, if it cannot.
-fn missing(program: &str, package: &str) -> Result<Option<String>> {
-    if apt::is_debian() {
-        setup::for_program(program, package)?;
-    }
-    Ok(shell::find(program).is_none().then(|| format!("{program} is not installed")))
 }
 
 fn packed_again(subject: &Subject<'_>) -> Result<Option<String>> {
@@ -200,119 +184,4 @@ fn tarball(subject: &Subject<'_>) -> Result<Option<String>> {
     let file = std::fs::File::open(subject.path(Form::Tarball)?)?;
     same(&archived(GzDecoder::new(file), subject.package.time)?, &listed(subject.package.tree))?;
     Ok(None)
-}
-
-fn deb(subject: &Subject<'_>) -> Result<Option<String>> {
-    let path = subject.path(Form::Deb)?;
-    let ask = |option: &str, more: &[&str]| shell::output(Command::new("dpkg-deb").arg(option).arg(path).args(more));
-    for (field, expected) in [
-        ("Package", "sensor"),
-        ("Version", subject.package.version),
-        ("Architecture", subject.package.debian_arch),
-        ("Depends", "systemd"),
-    ] {
-        let found = ask("--field", &[field])?;
-        ensure!(found.trim_end() == expected, "{field} is {found}");
-    }
-    let control = subject.directory.join("control");
-    shell::output(Command::new("dpkg-deb").arg("--control").arg(path).arg(&control))?;
-    let kept = std::fs::read_to_string(control.join("conffiles"))?;
-    ensure!(kept == format!("/{CONFIG}\n"), "its conffiles: {kept}");
-    for script in super::deb::SCRIPTS {
-        shell::output(Command::new("sh").arg("-n").arg(control.join(script)))?;
-    }
-    let files = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(path).output()?;
-    ensure!(files.status.success(), "dpkg-deb: {}", String::from_utf8_lossy(&files.stderr));
-    let mut expected = listed(subject.package.tree);
-    expected.extend(listed(&super::deb::documents(subject.package)?));
-    same(&archived(files.stdout.as_slice(), subject.package.time)?, &expected)?;
-    Ok(None)
-}
-
-fn lintian(subject: &Subject<'_>) -> Result<Option<String>> {
-    if let Some(reason) = missing("lintian", "lintian")? {
-        return Ok(Some(reason));
-    }
-    let mut command = Command::new("lintian");
-    command.args(["--fail-on", "error,warning", "--suppress-tags", &SUPPRESSED.join(",")]);
-    let output = command.arg(subject.path(Form::Deb)?).output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    Ok(None)
-}
-
-fn rpm(subject: &Subject<'_>) -> Result<Option<String>> {
-    if let Some(reason) = missing("rpm", "rpm")? {
-        return Ok(Some(reason));
-    }
-    // Not the user's, which it would make.
-    let database = subject.directory.join("rpmdb");
-    let path = subject.path(Form::Rpm)?;
-    let ask = |words: &[&str]| {
-        shell::output(Command::new("rpm").arg("--dbpath").arg(&database).args(words).arg("--").arg(path))
-    };
-    let about = ask(&["-qp", "--queryformat", "%{NAME} %{VERSION} %{ARCH}"])?;
-    let Package { version, arch, tree, .. } = subject.package;
-    ensure!(about == format!("sensor {version} {arch}"), "it is {about}");
-    let requires = ask(&["-qp", "--requires"])?;
-    let requires: Vec<_> =
-        requires.lines().filter(|line| !["rpmlib(", "config("].iter().any(|it| line.starts_with(it))).collect();
-    ensure!(requires.iter().all(|line| ["/bin/sh", "systemd"].contains(line)), "it asks for {requires:?}");
-    ensure!(requires.contains(&"systemd"), "it does not ask for systemd");
-    // Name, mode, owner, and flags: `c` and `n` are %config(noreplace), `l` is %license.
-    let files =
-        ask(&["-qp", "--queryformat", "[%{FILENAMES} %{FILEMODES:octal} %{FILEUSERNAME} %{FILEFLAGS:fflags}\n]"])?;
-    let expected = tree.0.iter().map(|File { path, mode, config, .. }| {
-        let flags = if *config {
-            "cn"
-        } else if path.starts_with(tree::LICENSE_DIRECTORY) {
-            "l"
-        } else {
-            ""
-        };
-        format!("/{path} 100{mode:o} root {flags}")
-    });
-    let expected: Vec<_> = expected.collect();
-    let found: Vec<_> = files.lines().collect();
-    ensure!(found == expected, "its files:\n{files}");
-    for (tag, word) in [("POSTIN", "systemd-sysusers"), ("PREUN", "disable --now"), ("POSTUN", "daemon-reload")] {
-        let script = ask(&["-qp", "--queryformat", &format!("%{{{tag}}}")])?;
-        ensure!(script.contains(word), "{tag}: {script}");
-        shell::output(Command::new("sh").arg("-n").arg(subject.written(tag, script.as_bytes())?))?;
-    }
-    let digests = ask(&["--checksig", "--nosignature"])?;
-    ensure!(digests.trim_end().ends_with("digests OK"), "{digests}");
-    Ok(None)
-}
-
-fn manual(subject: &Subject<'_>) -> Result<Option<String>> {
-    if let Some(reason) = missing("groff", "groff-base")? {
-        return Ok(Some(reason));
-    }
-    for File { path, content, .. } in
-        subject.package.tree.0.iter().filter(|file| file.path.starts_with("usr/share/man/"))
-    {
-        let mut page = Vec::new();
-        GzDecoder::new(content.as_slice()).read_to_end(&mut page)?;
-        let output =
-            Command::new("groff").args(["-man", "-Tutf8", "-ww", "-z"]).arg(subject.written(path, &page)?).output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success() && said.is_empty(), "{path}: {said}");
-    }
-    Ok(None)
-}
-
-fn completions(subject: &Subject<'_>) -> Result<Option<String>> {
-    let mut absent = Vec::new();
-    for (shell, path) in tree::SHELLS.iter().zip(tree::COMPLETIONS.map(|(_, path)| path)) {
-        let place = subject.written(path, &subject.file(path)?.content)?;
-        match shell::find(shell) {
-            Some(program) => drop(shell::output(Command::new(program).arg("-n").arg(place))?),
-            None => absent.push(*shell),
-        }
-    }
-    if absent.len() == tree::SHELLS.len() {
-        bail!("no shell is installed");
-    }
-    Ok((!absent.is_empty()).then(|| format!("{} not installed", absent.join(", "))))
 }

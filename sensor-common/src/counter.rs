@@ -35,6 +35,10 @@ impl Fate {
     }
 }
 
+/// Rows of the counters map behind those of the CPUs, which the kernel side does not touch: the counters as they were when the user
+/// side had last told what was lost, and in the first word of the other one when that was, as boot time in nanoseconds.
+pub const TOLD_ROWS: u32 = 2;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $variant:ident = $hook:literal $fate:ident $cause:literal;)*) => {
         /// A counter; its number is its place in the counters map.

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod counter;
+pub mod format;
 pub mod layout;
 pub mod name;
 pub mod record;

@@ -236,13 +236,15 @@ fn kind(event: &Event, origin: &Origin, totals: &Totals, started: WallTime) -> K
             of_host("sensor-held-alerts", "info", "warning", message)
         }
         Event::Stalled(interval) => {
-            let seconds = interval.seconds();
-            let message = format!("the sensor did not run for {seconds} s: what happened meanwhile is told late");
+            let seconds = interval.millis() / 1000;
+            let millis = interval.millis() % 1000;
+            let message =
+                format!("the sensor did not run for {seconds}.{millis:03} s: what happened meanwhile is told late");
             of_host("sensor-stalled", "info", "warning", message)
         }
         Event::Unwatched(interval) => of_host("sensor-unwatched", "info", "warning", interval.unwatched()),
         Event::Suspended(interval) => {
-            let message = format!("the host was asleep for {} s", interval.seconds());
+            let message = format!("the host was asleep for {} s", interval.millis() / 1000);
             of_host("sensor-suspended", "info", "info", message)
         }
         Event::ClockSet(step) => {
@@ -266,13 +268,17 @@ impl Interval {
         format!("nobody has watched from {from} to {to}, {millis} ms at most: shells of that time are not reported")
     }
 
+    /// Words for a time in which the kernel side has gone on without a sensor.
+    #[must_use]
+    pub fn unread(self) -> String {
+        let Self { from, to } = self;
+        let millis = self.millis();
+        format!("what has happened from {from} to {to}, {millis} ms at most, was recorded, and is told now")
+    }
+
     /// Less than none where the clock was set back.
     fn millis(self) -> i64 {
         self.to.0.saturating_sub(self.from.0) / 1_000_000
-    }
-
-    fn seconds(self) -> i64 {
-        self.millis() / 1000
     }
 }
 

@@ -25,7 +25,7 @@ use crate::event::decode::{self, DecodeError};
 use crate::event::ecs::{Extras, Origin};
 use crate::event::facts::Facts;
 use crate::event::{BootTime, Connection, Exec, Reason, WallOffset, WallTime};
-use crate::health::losses::Ledger;
+use crate::health::losses::{Ledger, Losses};
 use crate::kernel::counters::Counters;
 use crate::life::Life;
 use crate::noise::{Limits, Noise};
@@ -81,6 +81,8 @@ pub struct Pipeline {
     counters: Option<Arc<Counters>>,
     /// Runs of its programs that the kernel skipped, by hook, as far as is known.
     missed: BTreeMap<String, u64>,
+    /// What an earlier sensor's kernel side has lost.
+    inherited: Losses,
 }
 
 impl Pipeline {
@@ -107,6 +109,7 @@ impl Pipeline {
             noise: Noise::new(Limits::default()),
             counters: None,
             missed: BTreeMap::new(),
+            inherited: Losses::default(),
         }
     }
 

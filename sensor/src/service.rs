@@ -1,5 +1,6 @@
 //! The sensor as a service: signals, and what systemd is told.
 
+pub mod store;
 pub mod systemd;
 
 use std::io;

@@ -1,6 +1,7 @@
 //! `sensor run`: attaches to the running kernel and reports alerts until it is told to stop.
 
 mod before;
+mod handover;
 pub(super) mod metrics;
 mod needs;
 mod outputs;
@@ -22,10 +23,11 @@ use crate::detect::rule::Parameters;
 use crate::enrich::clock;
 use crate::enrich::host::NoBootId;
 use crate::heartbeat::Heartbeat;
+use crate::kernel::earlier::Overlap;
 use crate::kernel::error::LoadError;
 use crate::kernel::load::Loaded;
 use crate::kernel::log::KernelLog;
-use crate::life::{Event, Interval};
+use crate::life::Event;
 use crate::pipeline::Pipeline;
 use crate::service::systemd::Systemd;
 use crate::service::{Request, Signals};
@@ -41,6 +43,9 @@ use tokio::time::{Instant, sleep_until};
 const IDLE: Duration = Duration::from_secs(5);
 /// The same, when every event is written.
 const IDLE_WITH_EVENTS: Duration = Duration::from_millis(250);
+
+/// How long a kernel side that goes on is read from at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Options of `sensor run`.
 #[derive(Clone, Debug, Args)]
@@ -80,7 +85,7 @@ pub fn run(options: &Options, config_path: Option<&Path>) -> Exit {
     };
     let line = StatusLine::start(outputs::is_text(options));
     runtime.block_on(async {
-        match start::start(options, &config, config_path) {
+        match start::start(options, &config, config_path, &systemd) {
             Ok(started) => Running::new(started, systemd, options, config, config_path).until_stopped(line).await,
             Err(error) => {
                 tracing::error!("{error:#}");
@@ -113,7 +118,11 @@ struct Running {
     watch: Watch,
     metrics: Option<Metrics>,
     /// In front of the start.
-    unwatched: Option<Interval>,
+    gap: Option<Event>,
+    /// What the kernel side of the sensor before may have recorded too.
+    overlap: Overlap,
+    /// The kernel side goes on when this process has ended, for the next one.
+    handed: bool,
     /// Why the last reload changed nothing.
     refused: Option<String>,
 }
@@ -127,9 +136,9 @@ impl Running {
         config_path: Option<&Path>,
     ) -> Self {
         let start::Started { loaded, connections, executions, kernel_log, signals, pipeline, .. } = started;
-        let start::Started { heartbeat, metrics, unwatched, needs, switches, .. } = started;
+        let start::Started { heartbeat, metrics, gap, needs, switches, overlap, untold_since, handed, .. } = started;
         let idle = if options.events.is_some() { IDLE_WITH_EVENTS } else { IDLE };
-        let watch = Watch::new(loaded.counters.cpus(), config.life.heartbeat);
+        let watch = Watch::new(loaded.counters.cpus(), config.life.heartbeat, untold_since);
         Self {
             loaded,
             rings: Rings::new(connections, executions),
@@ -148,7 +157,9 @@ impl Running {
             idle,
             watch,
             metrics,
-            unwatched,
+            gap,
+            overlap,
+            handed,
             refused: None,
         }
     }
@@ -157,9 +168,10 @@ impl Running {
         let status = self.status();
         self.systemd.ready(&status);
         self.pipeline.tell(&Event::Started);
-        if let Some(unwatched) = self.unwatched {
-            self.pipeline.tell(&Event::Unwatched(unwatched));
+        if let Some(gap) = self.gap.take() {
+            self.pipeline.tell(&gap);
         }
+        self.watch.begin(&self.loaded.counters, &mut self.pipeline);
         let mut deadline = Instant::now() + self.idle;
         let mut look = Instant::now() + IDLE;
         let mut more = false;
@@ -193,8 +205,9 @@ impl Running {
             if Instant::now() >= look {
                 look = Instant::now() + IDLE;
                 self.watch.look(&mut self.loaded, &mut self.pipeline);
-                // What is still in the buffers may be about any process.
+                // What is still in the buffers may be about any process, and be older than the start.
                 if !more {
+                    self.overlap = Overlap::default();
                     let (boot, wall) = clock::now();
                     self.pipeline.forget_expired(boot, wall);
                 }
@@ -233,13 +246,13 @@ impl Running {
 
     /// Handles what the rings hold; whether there may be more.
     fn drain(&mut self) -> bool {
-        let Self { rings, pipeline, heartbeat, .. } = self;
+        let Self { rings, pipeline, heartbeat, overlap, .. } = self;
         let (boot, wall) = clock::now();
         if let Some(heartbeat) = heartbeat {
             heartbeat.beat(boot);
         }
         pipeline.follow_clock(boot, wall);
-        rings.drain(pipeline)
+        rings.drain(pipeline, |record| !overlap.had(record))
     }
 
     fn reload(&mut self) {
@@ -273,22 +286,30 @@ impl Running {
         Exit::Failed
     }
 
-    /// Detaches, handles what is left, flushes the outputs, reports the numbers.
+    /// Detaches, unless the next sensor goes on with the kernel side, handles what is left, flushes the outputs, reports the numbers.
     fn stop(mut self, reason: Option<String>) -> Exit {
         self.systemd.stopping();
         self.watch.look(&mut self.loaded, &mut self.pipeline);
         if let Some(heartbeat) = self.heartbeat.take() {
             heartbeat.end(clock::now().0);
         }
-        self.loaded.detach();
-        while self.drain() {}
+        if !self.handed {
+            self.loaded.detach();
+        }
+        // What comes later than this is the next one's.
+        let until = Instant::now() + LAST_WORDS;
+        while self.drain() && (!self.handed || Instant::now() < until) {}
         self.pipeline.finish_noise();
-        self.watch.end(&mut self.pipeline);
+        self.watch.end(&self.loaded.counters, &mut self.pipeline);
         self.pipeline.tell(&Event::Stopped(reason));
-        let counters = self.loaded.counters.snapshot();
+        let counters = self.loaded.counters.settled();
+        if self.handed {
+            // The end of the process closes its descriptors; the programs stay attached if systemd has kept some.
+            std::mem::forget(self.loaded);
+        }
         let (stats, missed) = (self.pipeline.stats(), self.pipeline.missed().clone());
         let outputs = self.pipeline.into_outputs().close();
-        report::log(&counters, missed, &stats, &outputs);
+        report::log(&counters, self.handed, missed, &stats, &outputs);
         let lost: u64 = outputs.iter().map(|(_, stats)| stats.dropped).sum();
         if lost == 0 {
             tracing::info!("stopped");

@@ -32,6 +32,11 @@ impl Losses {
         }
     }
 
+    /// Adds what was lost elsewhere.
+    pub fn extend(&mut self, more: &Self) {
+        more.iter().for_each(|(cause, count)| self.add(&cause.place, cause.cause, count));
+    }
+
     /// Whether nothing was lost.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -9,12 +9,15 @@ use super::layout::{self, Resolved};
 use super::preemption::Kernel;
 use super::ring::Ring;
 use super::settings::SettingsMap;
-use aya::maps::{Array, HashMap, MapError};
+use crate::event::BootTime;
+use aya::maps::{Array, HashMap, Map, MapError};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
+use sensor_common::counter::TOLD_ROWS;
 use sensor_common::layout::Field;
 use sensor_common::record::Arm;
 use sensor_common::settings::{Names, PENDING_CAPACITY, Slot};
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -120,7 +123,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, LoadError> {
         .override_global("LAYOUT", bytemuck::bytes_of(&resolved.layout), true)
         .override_global("NAMES", bytemuck::bytes_of(&options.names), true)
         .override_global("ARGUMENT_OFFSET", &ARGUMENT_OFFSET, true)
-        .map_max_entries("COUNTS", copies)
+        .map_max_entries("COUNTS", copies.saturating_add(TOLD_ROWS))
         // Each CPU keeps up to 128 free entries to itself, and half of the rest is not evicted from.
         .map_max_entries("PENDING", PENDING_CAPACITY.saturating_add(copies.saturating_mul(256)))
         .map_max_entries("CONNECTIONS", options.connections_bytes)
@@ -231,13 +234,25 @@ impl Loaded {
         rings(&mut self.ebpf)
     }
 
-    /// Remembers connections that exist already, as if a hook had seen them.
+    /// The maps that another sensor can go on with, beside the ring buffers.
+    #[must_use]
+    pub fn maps(&self) -> Vec<BorrowedFd<'_>> {
+        let map = |name| match self.ebpf.map(name)? {
+            Map::LruHashMap(map) | Map::Array(map) => Some(map.fd().as_fd()),
+            _ => None,
+        };
+        ["PENDING", "COUNTS"].into_iter().filter_map(map).collect()
+    }
+
+    /// Remembers connections that exist already, as if a hook had seen them; `now` tells the time.
     ///
     /// # Errors
     ///
     /// When a map is not what the object declares, or takes no entry.
-    pub fn remember(&mut self, arms: &[Arm]) -> Result<(), LoadError> {
-        let Some(newest) = arms.iter().map(|arm| arm.boot_ns).max() else { return Ok(()) };
+    pub fn remember(&mut self, arms: &[Arm], now: impl FnOnce() -> BootTime) -> Result<(), LoadError> {
+        if arms.is_empty() {
+            return Ok(());
+        }
         let failed = |name| move |error: MapError| LoadError::MapMemory { name, reason: io::Error::other(error) };
         let map = self.ebpf.map_mut("PENDING").ok_or(LoadError::Missing("map PENDING"))?;
         let mut pending = HashMap::<_, u32, [u8; size_of::<Arm>()]>::try_from(map).map_err(failed("PENDING"))?;
@@ -251,7 +266,8 @@ impl Loaded {
         }
         let map = self.ebpf.map_mut(".bss").ok_or(LoadError::Missing("section .bss"))?;
         let mut last_armed = Array::<_, u64>::try_from(map).map_err(failed(".bss"))?;
-        last_armed.set(0, newest, 0).map_err(failed(".bss"))
+        // As late as can be: it must not be older than what a hook has written meanwhile.
+        last_armed.set(0, now().0, 0).map_err(failed(".bss"))
     }
 
     /// The object, for what reads its programs and maps.

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod btf;
 pub mod counters;
+pub mod earlier;
 pub mod error;
 pub mod hook;
 pub mod layout;

@@ -7,7 +7,7 @@ use super::error::LoadError;
 use aya::maps::{Map, MapData, RingBuf};
 use memmap2::{MmapOptions, MmapRaw};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -35,6 +35,18 @@ impl Fill {
         position(&self.producer).saturating_sub(consumed).min(self.size)
     }
 
+    /// Whether all has been read that was written up to this position.
+    #[must_use]
+    pub fn is_read_to(&self, written: u64) -> bool {
+        position(&self.consumer) >= written
+    }
+
+    /// Up to which position it was written.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        position(&self.producer)
+    }
+
     /// Bytes in all.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -59,6 +71,12 @@ impl std::fmt::Debug for Buffer {
 impl AsRawFd for Buffer {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.buffer.as_fd()
     }
 }
 

@@ -26,6 +26,11 @@ impl Pipeline {
         self.missed = missed;
     }
 
+    /// Takes in what an earlier sensor's kernel side has lost and nobody has told.
+    pub fn inherit(&mut self, losses: Losses) {
+        self.inherited = losses;
+    }
+
     /// Runs that were skipped, as they were last taken in.
     #[must_use]
     pub fn missed(&self) -> &BTreeMap<String, u64> {
@@ -35,7 +40,10 @@ impl Pipeline {
     /// Everything that was lost so far.
     #[must_use]
     pub fn losses(&self) -> Losses {
-        let mut losses = self.counters.as_ref().map(|counters| counters.snapshot().losses()).unwrap_or_default();
+        let mut losses = self.inherited.clone();
+        if let Some(counters) = &self.counters {
+            losses.extend(&counters.snapshot().losses());
+        }
         self.missed.iter().for_each(|(hook, runs)| losses.add(hook, "skipped_by_kernel", *runs));
         losses.add("records", "undecodable", self.stats.undecodable);
         losses.add("correlator", "processes_forgotten", self.evicted());

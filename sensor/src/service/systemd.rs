@@ -1,8 +1,10 @@
 //! What systemd is told: sd_notify(3), over a socket that is opened once, so that none can be made later.
 
+use super::store;
 use sd_notify::NotifyState;
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -84,6 +86,28 @@ impl Systemd {
     #[must_use]
     pub fn feed_at(&self) -> Option<Instant> {
         self.watchdog.map(|watchdog| watchdog.told + watchdog.every)
+    }
+
+    /// Whether anybody listens.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// Has descriptors kept for the next start, see [`store::keep`].
+    ///
+    /// # Errors
+    /// There are too many, or systemd cannot be told.
+    pub fn keep(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.socket.as_ref().map_or(Ok(()), |socket| store::keep(socket, name, descriptors))
+    }
+
+    /// Has what is kept under a name let go.
+    ///
+    /// # Errors
+    /// Systemd cannot be told.
+    pub fn let_go(&self, name: &str) -> io::Result<()> {
+        self.socket.as_ref().map_or(Ok(()), |socket| store::let_go(socket, name))
     }
 
     fn tell(&self, states: &[NotifyState<'_>]) {

@@ -12,6 +12,7 @@ mod socket;
 pub(crate) mod step;
 pub(crate) mod uring;
 
+use crate::manager::{SERVICE, become_service};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
@@ -57,6 +58,9 @@ pub(crate) fn probe_compat() -> Result<()> {
 pub(crate) fn main(part: &str) -> ExitCode {
     if part == PROBE {
         return compat::probe();
+    }
+    if part == SERVICE {
+        return become_service();
     }
     match serde_json::from_str::<Part>(part).context("the actor's part").and_then(|part| play::Actor::run(&part)) {
         Ok(code) => code,

@@ -12,6 +12,7 @@ mod doctor;
 mod evidence;
 mod exceptions;
 mod flood;
+mod handover;
 mod identity;
 mod life;
 mod load;
@@ -119,6 +120,7 @@ pub(crate) const TABLE: &[&[Case]] = &[
     doctor::CASES,
     selftest::CASES,
     service::CASES,
+    handover::CASES,
     privileges::CASES,
 ];
 

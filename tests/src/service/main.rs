@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "the results are this program's output")]
 
+mod gap;
 mod life;
 mod names;
 mod package;

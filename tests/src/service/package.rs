@@ -1,6 +1,7 @@
 //! The package that the service was installed from: what an upgrade keeps, and what removal and purging leave.
 
 use super::Check;
+use super::gap::without_a_gap;
 use super::programs::{held_by, still_loaded};
 use super::unit::{CONFIG, Unit, output, run, until};
 use anyhow::{Context, Result, ensure};
@@ -11,7 +12,7 @@ use std::process::{Command, Stdio};
 
 pub(super) const TABLE: &[Check] = &[
     ("the README's line follows its alerts", followed),
-    ("upgraded by its package, it runs anew with the new defaults", defaults),
+    ("upgraded by its package, it runs anew with the new defaults, and misses nothing", defaults),
     ("upgraded by its package, it keeps a changed configuration", changed),
     ("switched off, it stays off in an upgrade", switched_off),
     ("removed, it keeps configuration and state; purged, nothing is left; installed again, it runs", removed),
@@ -109,12 +110,15 @@ fn followed(unit: &mut Unit) -> Result<String> {
 
 fn defaults(unit: &mut Unit) -> Result<String> {
     let before = unit.process()?;
-    let line = upgrade(unit, &[])?;
-    unit.wait_for("ActiveState", "active")?;
+    let mut line = String::new();
+    let none = |_: &mut Unit| Ok(());
+    let shells = without_a_gap(unit, none, |unit| {
+        line = upgrade(unit, &[])?;
+        unit.wait_for("ActiveState", "active")
+    })?;
     ensure!(unit.process()? != before, "it is the same process");
     ensure!(fs::read_to_string(CONFIG)?.ends_with(&line), "the configuration is that of the version before");
-    unit.alerts()?;
-    Ok(String::new())
+    Ok(shells)
 }
 
 fn changed(unit: &mut Unit) -> Result<String> {

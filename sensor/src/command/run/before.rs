@@ -20,7 +20,14 @@ use std::time::Duration;
 const LOOK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Reads from /proc what happened before the hooks were attached.
-pub(super) fn look_around(loaded: &mut Loaded, pipeline: &mut Pipeline, excluded: &Networks) -> Result<()> {
+///
+/// If an earlier sensor has `watched` until now, of connections there is nothing to be learnt.
+pub(super) fn look_around(
+    loaded: &mut Loaded,
+    pipeline: &mut Pipeline,
+    excluded: &Networks,
+    watched: bool,
+) -> Result<()> {
     let proc = Proc::live();
     // A process can keep whoever reads its command line waiting: the look then goes on without the sensor, and to nobody.
     let (found, answer) = channel();
@@ -44,9 +51,9 @@ pub(super) fn look_around(loaded: &mut Loaded, pipeline: &mut Pipeline, excluded
     let (now, _) = clock::now();
     // A process has one place in the table, which must not go to a connection that does not count.
     let destination = |found: &&scan::Connection| if found.accepted { found.local.ip() } else { found.remote.ip() };
-    let counting = connections.iter().filter(|found| !excluded.contain(destination(found)));
+    let counting = connections.iter().filter(|found| !watched && !excluded.contain(destination(found)));
     let arms: Vec<Arm> = counting.zip(1..).map(|(found, number)| arm(&proc, found, number, now)).collect();
-    loaded.remember(&arms)?;
+    loaded.remember(&arms, || clock::now().0)?;
     tracing::info!(
         processes,
         parents = parents.len(),

@@ -67,8 +67,8 @@ impl Rings {
         }
     }
 
-    /// Hands what they hold to the pipeline; whether there may be more.
-    pub(super) fn drain(&mut self, pipeline: &mut Pipeline) -> bool {
+    /// Hands what they hold to the pipeline, of executions those that are `wanted`; whether there may be more.
+    pub(super) fn drain(&mut self, pipeline: &mut Pipeline, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
         let Self { connections, executions, taken } = self;
         let mut more_executions = true;
         while more_executions && taken.bytes.len() < BATCH_BYTES {
@@ -76,7 +76,7 @@ impl Rings {
         }
         let most = if more_executions { SOME_CONNECTIONS } else { MOST_CONNECTIONS };
         let more_connections = connections.drain(most, |record| pipeline.connection_record(record));
-        taken.records().for_each(|record| pipeline.exec_record(record));
+        taken.records().filter(|record| wanted(record)).for_each(|record| pipeline.exec_record(record));
         taken.clear();
         more_connections || more_executions
     }

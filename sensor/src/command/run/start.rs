@@ -1,9 +1,10 @@
 //! From nothing to a sensor that is attached and ready.
 
 use super::before::look_around;
+use super::handover::Taken;
 use super::metrics::Metrics;
 use super::outputs::Opened;
-use super::{Options, needs, outputs, parameters, warn_of};
+use super::{Options, handover, needs, outputs, parameters, warn_of};
 use crate::config::{Config, Hook};
 use crate::detect::rule::{REVERSE_SHELL_VIA_CHILD, kernel_names};
 use crate::enrich::clock;
@@ -11,18 +12,21 @@ use crate::enrich::host::{Given, Host};
 use crate::enrich::namespace;
 use crate::enrich::runtime::Runtimes;
 use crate::enrich::user::Users;
-use crate::event::WallOffset;
 use crate::event::ecs::Origin;
+use crate::event::{WallOffset, WallTime};
+use crate::health::losses::Losses;
 use crate::heartbeat::Heartbeat;
+use crate::kernel::earlier::Overlap;
 use crate::kernel::hook::{ACCEPT_OFF, Choice, Fact, Mechanism, PREEMPTED};
 use crate::kernel::load::{self, KERNEL_BTF, Loaded};
 use crate::kernel::log::KernelLog;
 use crate::kernel::ring::Ring;
-use crate::life::Interval;
+use crate::life::{Event, Interval};
 use crate::output::switch::Switch;
 use crate::pipeline::Pipeline;
 use crate::privileges::{self, Needs};
 use crate::service::Signals;
+use crate::service::systemd::Systemd;
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
@@ -45,14 +49,26 @@ pub(super) struct Started {
     pub(super) pipeline: Pipeline,
     pub(super) heartbeat: Option<Heartbeat>,
     pub(super) metrics: Option<Metrics>,
-    /// From the last sign of life of an earlier sensor until this one was attached.
-    pub(super) unwatched: Option<Interval>,
+    /// What there was between the last sign of life of an earlier sensor and this one.
+    pub(super) gap: Option<Event>,
+    /// What the kernel side of the sensor before may have recorded too.
+    pub(super) overlap: Overlap,
+    /// From then on nobody has told what was lost.
+    pub(super) untold_since: WallTime,
+    /// The kernel side goes on when this process has ended, for the next one.
+    pub(super) handed: bool,
     pub(super) needs: Needs,
     pub(super) switches: BTreeMap<&'static str, Switch>,
 }
 
 /// Opens the outputs, attaches, looks once at what is running, and logs that it is ready. Within a tokio runtime.
-pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Path>) -> Result<Started> {
+pub(super) fn start(
+    options: &Options,
+    config: &Config,
+    config_path: Option<&Path>,
+    systemd: &Systemd,
+) -> Result<Started> {
+    let left = handover::left();
     let signals = Signals::new().context("signal handlers cannot be installed")?;
     let root = Path::new("/");
     let given = Given {
@@ -73,14 +89,18 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     let (mut heartbeat, before) = options.heartbeat.as_ref().map(create).transpose()?.unzip();
 
     raise_memory_limit();
+    let (since, _) = clock::now();
     let mut loaded = load::load(&load_options(config))?;
+    let lost = left.lost();
     let (connections, executions) = loaded.rings()?;
     let kernel_log = KernelLog::new(loaded.ebpf())?;
     log_choices(&loaded);
 
     let (boot, wall) = clock::now();
     let offset = WallOffset::between(boot, wall);
-    let unwatched = before.flatten().map(|before| Interval { from: offset.wall(before), to: offset.wall(boot) });
+    let before = before.flatten();
+    let unwatched = before.filter(|_| !left.watched());
+    let unwatched = unwatched.map(|before| Interval { from: offset.wall(before), to: offset.wall(boot) });
     if let Some(unwatched) = unwatched {
         tracing::warn!("{}", unwatched.unwatched());
     }
@@ -96,6 +116,8 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     let users = Users::new(PathBuf::from("/etc/passwd"));
     let mut pipeline = Pipeline::new(&REVERSE_SHELL_VIA_CHILD, parameters(config), origin, users, outputs);
     pipeline.count(Arc::clone(&loaded.counters));
+    let (lost, untold_since) = lost.unwrap_or_else(|| (Losses::default(), boot));
+    pipeline.inherit(lost);
     warn_of(&config.exception);
     pipeline.set_exceptions(config.exception.clone());
     pipeline.set_noise(config.noise.limits());
@@ -103,8 +125,13 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
     pipeline.set_runtimes(Runtimes::new(config.evidence.runtimes.clone()));
     // The numbers of another namespace's processes would be taken for those of the host's.
     if processes.is_ok() {
-        look_around(&mut loaded, &mut pipeline, &parameters(config).excluded)?;
+        look_around(&mut loaded, &mut pipeline, &parameters(config).excluded, left.watched())?;
     }
+    left.remember(&mut loaded, config.rule.span)?;
+    // Both are signs of life of the sensor before.
+    let read_until = offset.wall(before.unwrap_or_default().max(untold_since));
+    let Taken { overlap, late } = left.end(systemd, &mut pipeline, since, read_until);
+    let handed = handover::leave(systemd, &loaded, [&connections, &executions], since);
     if let Some(heartbeat) = &mut heartbeat {
         heartbeat.beat(clock::now().0);
     }
@@ -136,7 +163,10 @@ pub(super) fn start(options: &Options, config: &Config, config_path: Option<&Pat
         pipeline,
         heartbeat,
         metrics,
-        unwatched,
+        gap: unwatched.map(Event::Unwatched).or(late.map(Event::Stalled)),
+        overlap,
+        untold_since: offset.wall(untold_since),
+        handed,
         needs,
         switches,
     })

@@ -6,6 +6,7 @@ use crate::event::{BootTime, WallTime};
 use crate::health::law::Law;
 use crate::health::losses::Ledger;
 use crate::health::witness::{self, Change, Witness};
+use crate::kernel::counters::Counters;
 use crate::kernel::load::Loaded;
 use crate::kernel::missed;
 use crate::life::{Event, Interval};
@@ -66,14 +67,14 @@ impl Turn {
 }
 
 impl Watch {
-    /// Of a host with so many CPUs; says that all is well so often.
-    pub(super) fn new(cpus: usize, heartbeat: Option<Duration>) -> Self {
+    /// Of a host with so many CPUs; says that all is well so often. What is lost has not been told since then.
+    pub(super) fn new(cpus: usize, heartbeat: Option<Duration>, since: WallTime) -> Self {
         let turn = Turn::now();
         Self {
             logged: Ledger::default(),
             told: Ledger::default(),
             told_at: None,
-            since: turn.wall,
+            since,
             law: Law::new(cpus),
             witness: Witness::default(),
             pressed: (0, None),
@@ -122,16 +123,21 @@ impl Watch {
         self.press(second.get(Counter::ExecPressure), pipeline);
         pipeline.tell_noise(clock::now().0);
         pipeline.outputs_mut().tidy();
-        self.losses(pipeline, false);
+        self.losses(&loaded.counters, pipeline, false);
         if self.heartbeat.is_some_and(|interval| self.beat.elapsed() >= interval) {
             self.beat = Instant::now();
             pipeline.tell(&Event::Heartbeat);
         }
     }
 
+    /// At the beginning: what an earlier sensor's kernel side has lost.
+    pub(super) fn begin(&mut self, counters: &Counters, pipeline: &mut Pipeline) {
+        self.losses(counters, pipeline, true);
+    }
+
     /// At the end: what has not been told yet.
-    pub(super) fn end(&mut self, pipeline: &mut Pipeline) {
-        self.losses(pipeline, true);
+    pub(super) fn end(&mut self, counters: &Counters, pipeline: &mut Pipeline) {
+        self.losses(counters, pipeline, true);
     }
 
     fn hear(&mut self, counted: u64, seen: u64, pipeline: &mut Pipeline) {
@@ -154,12 +160,14 @@ impl Watch {
     }
 
     /// Tells what was lost: the log at once, the stream of alerts from time to time.
-    fn losses(&mut self, pipeline: &mut Pipeline, at_once: bool) {
+    fn losses(&mut self, counters: &Counters, pipeline: &mut Pipeline, at_once: bool) {
+        let snapshot = counters.snapshot();
         let so_far = pipeline.losses();
         for (what, lost) in self.logged.news(so_far.clone()).iter() {
             tracing::error!(lost, "events were lost: {what}");
         }
-        let interval = Interval { from: self.since, to: clock::now().1 };
+        let (boot, wall) = clock::now();
+        let interval = Interval { from: self.since, to: wall };
         let due = at_once || self.told_at.is_none_or(|then| then.elapsed() >= LOSSES);
         let news = so_far.since(self.told.told());
         if !news.is_empty() && !due {
@@ -171,6 +179,7 @@ impl Watch {
             self.told_at = Some(Instant::now());
             pipeline.tell(&Event::Lost(news, interval));
         }
+        counters.told(&snapshot, boot);
     }
 }
 

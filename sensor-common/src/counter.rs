@@ -127,7 +127,8 @@ counters! {
     /// Sent, but the table of pending connections took no entry: an execution will not be sent for it.
     GraftNotPending = "graft" Note "not_pending";
 
-    /// Executions seen while a connection was pending, and all executions of the parent program.
+    /// Executions seen while a connection was pending, all those of the parent program and, if they are wanted, all those whose
+    /// standard input is a socket.
     ExecSeen = "exec" Seen "seen";
     /// No program that a rule names.
     ExecName = "exec" Filtered "name";
@@ -137,12 +138,16 @@ counters! {
     ExecExpired = "exec" Unarmed "expired";
     /// A shell whose process number was used by another process when the connection was made.
     ExecReused = "exec" Unarmed "pid_reused";
+    /// A shell not armed whose standard input is a socket, but whose standard input and output are not both connections that count.
+    ExecOtherStreams = "exec" Unarmed "other_streams";
     /// A shell whose process has made a connection, sent.
     ExecSent = "exec" Sent "armed";
     /// A shell sent without a connection, because the table of connections was under pressure.
     ExecPressure = "exec" Sent "pressure";
     /// An execution of the parent program, sent.
     ExecParent = "exec" Sent "parent";
+    /// A shell sent because its standard input and output are connections.
+    ExecStreams = "exec" Sent "streams";
     /// The ring buffer was full.
     ExecRing = "exec" Lost "ring_full";
     /// A field of the task could not be read.

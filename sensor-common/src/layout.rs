@@ -100,6 +100,7 @@ layout! {
     Required mount_parent: "mount.mnt_parent", 8;
     Required mount_mountpoint: "mount.mnt_mountpoint", 8;
     Required inode_mode: "inode.i_mode", 2;
+    Required inode_rdev: "inode.i_rdev", 4;
     Required files_fdt: "files_struct.fdt", 8;
     Required fdtable_fd: "fdtable.fd", 8;
     Required fdtable_max_fds: "fdtable.max_fds", 4;

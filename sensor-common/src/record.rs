@@ -145,6 +145,8 @@ pub const REASON_ARMED: u32 = 0;
 pub const REASON_PRESSURE: u32 = 1;
 /// [`ExecRecord::reason`]: the program is one whose arguments decide about its children.
 pub const REASON_PARENT: u32 = 2;
+/// [`ExecRecord::reason`]: standard input and output are connections.
+pub const REASON_STREAMS: u32 = 3;
 
 /// [`ExecRecord::flags`]: `-i` stands among the arguments that were searched.
 pub const FLAG_I: u32 = 1;
@@ -154,6 +156,55 @@ pub const FLAG_L: u32 = 2;
 pub const FLAG_UNSEARCHED: u32 = 4;
 /// [`ExecRecord::flags`]: argv could not be copied.
 pub const FLAG_ARGV_UNREADABLE: u32 = 8;
+
+/// Descriptors that are looked at when a program is executed: standard input, output and error.
+pub const STREAMS: usize = 3;
+
+/// [`Stream::kind`]: the descriptor is closed.
+pub const STREAM_CLOSED: u8 = 0;
+/// [`Stream::kind`]: a TCP socket of either IP version, Multipath TCP included. Its ends are in the record.
+pub const STREAM_TCP: u8 = 1;
+/// [`Stream::kind`]: any other socket.
+pub const STREAM_SOCKET: u8 = 2;
+/// [`Stream::kind`]: a pipe or FIFO.
+pub const STREAM_PIPE: u8 = 3;
+/// [`Stream::kind`]: a character device, such as a terminal.
+pub const STREAM_DEVICE: u8 = 4;
+/// [`Stream::kind`]: a regular file.
+pub const STREAM_FILE: u8 = 5;
+/// [`Stream::kind`]: anything else.
+pub const STREAM_OTHER: u8 = 6;
+/// [`Stream::kind`]: a read failed.
+pub const STREAM_UNREADABLE: u8 = 7;
+
+/// [`Stream::state`] of a socket that listens (`TCP_LISTEN`, `include/net/tcp_states.h`): it is no connection.
+pub const TCP_LISTEN: u8 = 10;
+
+/// What stands on a descriptor. A field that the kind does not need is undefined.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Stream {
+    /// Local address of a TCP socket.
+    pub local: Address,
+    /// Remote address of a TCP socket.
+    pub remote: Address,
+    /// Local port.
+    pub local_port: u16,
+    /// Remote port; 0 if the socket is not connected and never was.
+    pub remote_port: u16,
+    /// Address family of a socket, `AF_…`.
+    pub family: u16,
+    /// Protocol of a socket, `IPPROTO_…`; that of Multipath TCP is its own.
+    pub protocol: u16,
+    /// Number of a character device as the kernel holds it: the minor number in the lower 20 bits, the major one above.
+    pub device: u32,
+    /// One of `STREAM_…`.
+    pub kind: u8,
+    /// State of a TCP socket, as in `include/net/tcp_states.h`.
+    pub state: u8,
+    /// Always 0.
+    pub reserved: [u8; 2],
+}
 
 /// Header of a record in the ring buffer of executions; the executable's path, the parent's and argv follow.
 #[repr(C)]
@@ -195,10 +246,13 @@ pub struct ExecRecord {
     pub arm: Arm,
     /// Ancestors of the process.
     pub lineage: Lineage,
+    /// Standard input, output and error.
+    pub streams: [Stream; STREAMS],
 }
 
 const _: () = assert!(size_of::<Arm>() == 152);
+const _: () = assert!(size_of::<Stream>() == 48);
 const _: () = assert!(size_of::<Ancestor>() == 64);
 const _: () = assert!(size_of::<Lineage>() == 8 + 64 * ANCESTORS);
 const _: () = assert!(size_of::<ConnectionRecord>() == 680);
-const _: () = assert!(size_of::<ExecRecord>() == 768);
+const _: () = assert!(size_of::<ExecRecord>() == 912);

@@ -14,6 +14,9 @@ pub const PENDING_CAPACITY: u32 = 32_768;
 /// up to a millisecond farther apart than the span and still match.
 pub const SPAN_SLACK_NS: u64 = 1_000_000;
 
+/// [`Slot::wanted`]: executions of shells whose standard input and output are connections, armed or not.
+pub const WANT_STREAMS: u64 = 1;
+
 /// The names that the kernel side looks for; constants for as long as the programs are loaded.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -45,6 +48,8 @@ impl Names {
 pub struct Slot {
     /// Nanoseconds of boot time between a connection and an execution that still belong together, without slack.
     pub span_ns: u64,
+    /// What is sent beside what follows a connection of the same process, `WANT_…`.
+    pub wanted: u64,
     /// Destinations that never count; unused places hold [`Prefix::NONE`], so that no number of entries has to be trusted.
     pub excluded: [Prefix; MAX_EXCLUDED],
 }

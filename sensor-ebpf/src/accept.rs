@@ -14,8 +14,9 @@
 
 use crate::arm::{Hook, connection, is_named};
 use crate::emit::count;
-use crate::kernel::{Kptr, Probed, offset};
+use crate::kernel::{Kptr, Probed};
 use crate::kprobe::first_argument;
+use crate::stream::socket_of;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::{fentry, fexit, kprobe, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, TracePointContext};
@@ -119,26 +120,4 @@ fn named<C: EbpfContext>(ctx: &C, hook: &Hook, sock: *const u8) {
         Some(false) => count(hook.name),
         None => count(hook.read),
     }
-}
-
-const S_IFMT: u16 = 0o170_000;
-const S_IFSOCK: u16 = 0o140_000;
-
-/// The socket behind a descriptor of the task: `None` if it cannot be read, `Some(None)` if it is no socket.
-#[inline(always)]
-fn socket_of(task: Kptr<Probed>, descriptor: u64) -> Option<Option<Kptr<Probed>>> {
-    let table = task.follow(offset!(task_files))?.follow(offset!(files_fdt))?;
-    let size: u32 = table.read(offset!(fdtable_max_fds))?;
-    if descriptor >= u64::from(size) {
-        return Some(None);
-    }
-    let slots: *const u8 = table.read(offset!(fdtable_fd))?;
-    let Some(file) = Kptr::<Probed>::new(slots.wrapping_add(descriptor as usize * 8)).follow(0) else {
-        return Some(None);
-    };
-    let mode: u16 = file.follow(offset!(file_inode))?.read(offset!(inode_mode))?;
-    if mode & S_IFMT != S_IFSOCK {
-        return Some(None);
-    }
-    file.follow(offset!(file_private_data))?.follow(offset!(socket_sk)).map(Some)
 }

@@ -8,7 +8,8 @@
 //! kernel then skips the next execution on that CPU; a classic tracepoint still runs to its end, and is the first choice there.
 //! It hands over no `linux_binprm`: the file is that of the new mm, the number of arguments stands on the new stack.
 //!
-//! Nearly every execution ends at the first question, which costs no counter: was anything armed within the span?
+//! Nearly every execution ends at the first question, which costs no counter: was anything armed within the span, or is the standard
+//! input a socket?
 
 use crate::argv::{self, bounded};
 use crate::arm::{is_under_pressure, last_armed};
@@ -19,6 +20,7 @@ use crate::lineage;
 use crate::maps::{EXEC_SPACE, EXECUTIONS, PARENT_PATH_ROOM, PATH_ROOM, PENDING};
 use crate::path;
 use crate::socket::tcp_ends;
+use crate::stream::{self, stdin_is_socket};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel};
@@ -29,9 +31,9 @@ use sensor_common::counter::Counter;
 use sensor_common::layout::MISSING;
 use sensor_common::record::{
     ARGV_MAX, Arm, EXEC_PATH_MAX, ExecRecord, FLAG_ARGV_UNREADABLE, FLAG_UNSEARCHED, PARENT_PATH_MAX, REASON_ARMED,
-    REASON_PARENT, REASON_PRESSURE, WITNESS_PROC,
+    REASON_PARENT, REASON_PRESSURE, REASON_STREAMS, WITNESS_PROC,
 };
-use sensor_common::settings::SPAN_SLACK_NS;
+use sensor_common::settings::{SPAN_SLACK_NS, Slot, WANT_STREAMS};
 
 /// What the early-out adds to the span: far more than a task can be held up between taking the time and writing it.
 const EARLY_OUT_SLACK_NS: u64 = 1_000_000_000;
@@ -75,13 +77,20 @@ fn executed<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bpr
     let file = file.unwrap_or(Kptr::new(core::ptr::null()));
     let parent = is_parent(name) || !file.is_null() && is_parent_file(file);
     let last = last_armed();
-    if !parent && last == 0 {
+    let Some(settings) = settings() else { return lost(ctx) };
+    let streams = if settings.wanted & WANT_STREAMS == 0 {
+        false
+    } else {
+        let Some(is_socket) = stdin_is_socket(task) else { return lost(ctx) };
+        is_socket
+    };
+    let matters = parent || streams;
+    if !matters && last == 0 {
         return;
     }
-    let Some(settings) = settings() else { return lost(ctx) };
     // SAFETY: the helper takes no argument and always succeeds.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    if !parent && now.saturating_sub(last) > settings.span_ns + EARLY_OUT_SLACK_NS {
+    if !matters && now.saturating_sub(last) > settings.span_ns + EARLY_OUT_SLACK_NS {
         return;
     }
     count(Counter::ExecSeen);
@@ -101,10 +110,11 @@ fn executed<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bpr
         None => REASON_ARMED,
         Some(_) if parent => REASON_PARENT,
         Some(_) if is_under_pressure(now) => REASON_PRESSURE,
+        Some(_) if streams => REASON_STREAMS,
         Some(unarmed) => return count(unarmed),
     };
     let arm = if reason == REASON_ARMED { pending } else { core::ptr::null() };
-    send(ctx, task.probed(), old_tid, bprm.probed(), reason, arm);
+    send(ctx, task.probed(), old_tid, bprm.probed(), reason, arm, settings);
 }
 
 /// Why a pending connection does not count for this process; `None` if it does.
@@ -139,7 +149,15 @@ fn lost_seen<C: EbpfContext>(ctx: &C) {
 }
 
 #[inline(always)]
-fn send<C: EbpfContext>(ctx: &C, task: Kptr<Probed>, old_tid: u32, bprm: Kptr<Probed>, reason: u32, arm: *const Arm) {
+fn send<C: EbpfContext>(
+    ctx: &C,
+    task: Kptr<Probed>,
+    old_tid: u32,
+    bprm: Kptr<Probed>,
+    reason: u32,
+    arm: *const Arm,
+    settings: &Slot,
+) {
     let Some(space) = EXEC_SPACE.get_ptr_mut(0) else {
         return lost_seen(ctx);
     };
@@ -152,6 +170,15 @@ fn send<C: EbpfContext>(ctx: &C, task: Kptr<Probed>, old_tid: u32, bprm: Kptr<Pr
     if !carry(arm, task, &mut header.arm) {
         // SAFETY: as above.
         unsafe { reason_place.write_volatile(REASON_PRESSURE) };
+    }
+    stream::write(task, &raw mut header.streams);
+    // SAFETY: as above.
+    if unsafe { reason_place.read_volatile() } == REASON_STREAMS {
+        match stream::are_connections(&raw const header.streams, settings) {
+            Some(true) => {}
+            Some(false) => return count(Counter::ExecOtherStreams),
+            None => return lost_seen(ctx),
+        }
     }
     // SAFETY: as above.
     let parent_path: *mut u8 = unsafe { &raw mut (*space).parent_path }.cast();
@@ -169,6 +196,7 @@ fn send<C: EbpfContext>(ctx: &C, task: Kptr<Probed>, old_tid: u32, bprm: Kptr<Pr
         (Err(_), _) => Counter::ExecRing,
         (Ok(()), REASON_ARMED) => Counter::ExecSent,
         (Ok(()), REASON_PRESSURE) => Counter::ExecPressure,
+        (Ok(()), REASON_STREAMS) => Counter::ExecStreams,
         (Ok(()), _) => Counter::ExecParent,
     });
 }

@@ -9,7 +9,8 @@
 //! | `exec.rs` | `exec_btf`, `exec_raw`, `exec_trace` |
 //!
 //! A connection of a named program to a destination that is not excluded is remembered (`arm.rs`) and reported; the
-//! execution of a shell is reported if its process is remembered. Everything else is counted and dropped here.
+//! execution of a shell is reported if its process is remembered, or if its standard input and output are connections. Everything else is
+//! counted and dropped here.
 #![no_std]
 #![no_main]
 #![expect(
@@ -36,6 +37,7 @@ mod lineage;
 mod maps;
 mod path;
 mod socket;
+mod stream;
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]

@@ -320,6 +320,7 @@ impl Config {
         Slot {
             // An hour at most, by parsing.
             span_ns: u64::try_from(span.as_nanos()).unwrap_or(u64::MAX),
+            wanted: 0,
             excluded: prefixes,
         }
     }

@@ -315,7 +315,7 @@ fn only_a_file_that_is_not_there_may_be_left_out() {
 #[test]
 fn the_kernel_side_gets_every_network_in_one_form() {
     let config = read("rule = { span = '2s', excluded = ['10.0.0.0/8', '::ffff:192.0.2.0/120', 'fe80::/10'] }");
-    let Slot { span_ns, excluded } = config.kernel_slot();
+    let Slot { span_ns, wanted: _, excluded } = config.kernel_slot();
     assert_eq!((span_ns, used(&excluded)), (2_000_000_000, 3));
     let is_excluded = |text: &str| {
         let address = match text.parse().unwrap() {

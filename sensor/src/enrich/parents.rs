@@ -109,6 +109,7 @@ mod tests {
             args: Args { copied: vec![arg.as_bytes().to_vec()], count: 1, ..Args::default() },
             lineage: Lineage::default(),
             parent_executable: Executable { name: Vec::new(), path: Vec::new(), state: PathState::Unknown },
+            streams: Default::default(),
             reason: Reason::Parent,
             connection: None,
         }

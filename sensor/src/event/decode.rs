@@ -1,5 +1,6 @@
 //! From the bytes of a record to an event. The bytes are untrusted: any length and any content gives an event or an error.
 
+use super::stream::Stream;
 use super::{
     Ancestor, Args, BootTime, Connection, Direction, Exec, Executable, Lineage, PathState, ProcessKey, Reason,
 };
@@ -7,7 +8,7 @@ use bytemuck::AnyBitPattern;
 use sensor_common::address::{Address, is_mapped};
 use sensor_common::record::{
     self, ACCEPTED, Arm, ConnectionRecord, ExecRecord, FLAG_ARGV_UNREADABLE, FLAG_I, FLAG_L, FLAG_UNSEARCHED, NAME_LEN,
-    PATH_CUT, PATH_DETACHED, PATH_WHOLE, PathPart, REASON_ARMED, REASON_PARENT, REASON_PRESSURE, WITNESS_PROC,
+    PATH_CUT, PATH_DETACHED, PATH_WHOLE, PathPart, REASON_ARMED, REASON_PARENT, REASON_PRESSURE, REASON_STREAMS, STREAMS, WITNESS_PROC,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -64,6 +65,7 @@ pub fn exec(record: &[u8]) -> Result<Exec, DecodeError> {
         REASON_ARMED => Reason::Armed,
         REASON_PRESSURE => Reason::Pressure,
         REASON_PARENT => Reason::Parent,
+        REASON_STREAMS => Reason::Streams,
         value => return Err(DecodeError::Value { field: "reason", value }),
     };
     let process = ProcessKey { tgid: header.tgid, start: BootTime(header.start_ns) };
@@ -80,9 +82,18 @@ pub fn exec(record: &[u8]) -> Result<Exec, DecodeError> {
         args: args(header.argc, header.argv_total, header.flags, argv),
         lineage: lineage(&header.lineage),
         parent_executable: executable(header.parent_path, parent_path)?,
+        streams: streams(&header.streams)?,
         reason,
         connection: if header.arm.sequence == 0 { None } else { Some(carried(&header.arm, process)?) },
     })
+}
+
+fn streams(records: &[record::Stream; STREAMS]) -> Result<[Stream; STREAMS], DecodeError> {
+    let mut streams = [Stream::default(); STREAMS];
+    for (stream, record) in streams.iter_mut().zip(records) {
+        *stream = Stream::from_record(record)?;
+    }
+    Ok(streams)
 }
 
 /// The connection that an execution carries. The kernel side has found that it is one of the same process; for one that was
@@ -205,7 +216,7 @@ fn args(count: u32, total: u64, flags: u32, argv: &[u8]) -> Args {
     Args { copied, count, truncated, found_beyond, unsearched: flags & FLAG_UNSEARCHED != 0, redacted: false }
 }
 
-fn socket_address(address: &Address, port: u16) -> SocketAddr {
+pub(super) fn socket_address(address: &Address, port: u16) -> SocketAddr {
     let ip = if is_mapped(address) {
         let [.., a, b, c, d] = *address;
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
@@ -331,6 +342,7 @@ mod tests {
         );
         assert!(exec(&exec_record(b"", b"", |header| header.parent_path.state = 99)).is_err());
         assert!(exec(&exec_record(b"", b"", |header| header.reason = 99)).is_err());
+        assert!(exec(&exec_record(b"", b"", |header| header.streams[2].kind = 99)).is_err());
         assert!(exec(&exec_record(b"", b"", |header| header.path.state = 99)).is_err());
         let many = exec_record(b"", b"", |header| header.lineage.count = u32::MAX);
         assert_eq!(exec(&many).unwrap().lineage.ancestors.len(), record::ANCESTORS);

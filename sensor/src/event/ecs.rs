@@ -8,6 +8,7 @@ mod process;
 
 use super::document::Document;
 use super::entity::entity_id;
+use super::stream;
 use super::{Args, BootTime, Connection, Direction, Exec, Executable, Lineage, PathState, ProcessKey, WallOffset};
 use process::{arguments, path};
 use sensor_common::record::{WITNESS_ACCEPT, WITNESS_CONNECT, WITNESS_GRAFT, WITNESS_PROC};
@@ -140,7 +141,7 @@ impl Origin {
     #[must_use]
     pub fn exec(&self, event: &Exec, sequence: u64, extras: &Extras) -> Value {
         let Exec { at, process, old_tid, uid, gid, euid, loginuid, .. } = *event;
-        let Exec { comm, executable, args, lineage, parent_executable, .. } = event;
+        let Exec { comm, executable, args, lineage, parent_executable, streams, .. } = event;
         let mut document = Document::default();
         self.head(&mut document, at, sequence, "exec", &["process"], &["start"]);
         let mut body = self.process(&mut document, process, executable);
@@ -159,6 +160,9 @@ impl Origin {
         document.own("args", json!({"truncated": args.truncated, "unsearched": args.unsearched}));
         if old_tid != process.tgid {
             document.own("exec_thread", old_tid);
+        }
+        if let Some(streams) = stream::documents(streams) {
+            document.own("stdio", streams);
         }
         if let Some(loginuid) = loginuid {
             document.own("loginuid", loginuid);

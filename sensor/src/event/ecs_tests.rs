@@ -66,6 +66,7 @@ fn exec() -> Exec {
         args: Args { copied: vec![b"sh".to_vec(), b"\xff-i".to_vec()], count: 2, ..Args::default() },
         lineage: lineage(),
         parent_executable: socat(),
+        streams: Default::default(),
         reason: Reason::Armed,
         connection: None,
     }

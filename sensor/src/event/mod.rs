@@ -5,11 +5,14 @@ mod document;
 pub mod ecs;
 pub mod entity;
 pub mod facts;
+pub mod stream;
 
 pub use document::readable;
 
+use sensor_common::record::STREAMS;
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
+use stream::Stream;
 
 /// A point on the boot clock (`CLOCK_BOOTTIME`), in nanoseconds since boot, time asleep included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,6 +167,8 @@ pub enum Reason {
     Pressure,
     /// The program is one whose arguments decide about its children.
     Parent,
+    /// Standard input and output are connections.
+    Streams,
 }
 
 /// The arguments of a program.
@@ -210,6 +215,8 @@ pub struct Exec {
     pub lineage: Lineage,
     /// The file that the parent runs.
     pub parent_executable: Executable,
+    /// What stands on standard input, output and error.
+    pub streams: [Stream; STREAMS],
     /// Why it was sent.
     pub reason: Reason,
     /// The process's connection, if it has made one within the span.

@@ -102,6 +102,7 @@ fn execution(words: &[&str]) -> Exec {
         args: args(words),
         lineage: lineage(),
         parent_executable: executable("/usr/bin/socat1"),
+        streams: Default::default(),
         reason: Reason::Armed,
         connection: None,
     }

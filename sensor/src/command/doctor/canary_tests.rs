@@ -72,6 +72,7 @@ fn exec(args: &[&str], comm: &str) -> Exec {
         args: Args { copied: args.iter().map(|arg| (*arg).into()).collect(), count: 2, ..Args::default() },
         lineage: Lineage::default(),
         parent_executable: Executable { name: Vec::new(), path: Vec::new(), state: PathState::Unknown },
+        streams: Default::default(),
         reason: Reason::Parent,
         connection: None,
     }

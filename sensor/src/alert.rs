@@ -5,6 +5,7 @@
 //! Names outside ECS are all below `sensor.`.
 
 pub(crate) mod section;
+mod streams;
 pub mod text;
 
 use crate::detect::moment::Digest;
@@ -23,8 +24,8 @@ pub struct Finding<'a> {
     pub rule: &'static Rule,
     /// The other rules that match.
     pub others: &'a [&'static Rule],
-    /// The connection's document. None if it is assumed: the kernel side could not say whether there was one, since its table of
-    /// connections was overrun.
+    /// The connection's document. None if the rule requires none and none is known, or if it is assumed: the kernel side could not say
+    /// whether there was one, since its table of connections was overrun.
     pub connection: Option<&'a Value>,
     /// The execution's document.
     pub exec: &'a Value,
@@ -34,7 +35,18 @@ pub struct Finding<'a> {
     pub assumed: &'a [Field],
 }
 
-impl Finding<'_> {
+impl<'a> Finding<'a> {
+    /// The connection that the alert tells of. One that the rule does not require must be that of standard input or output.
+    fn known(&self) -> Option<&'a Value> {
+        let is_theirs = |connection: &&Value| streams::hold(self.exec, connection, text::accepted(connection));
+        self.connection.filter(|connection| self.rule.requires_connection || is_theirs(connection))
+    }
+
+    /// Whether the rule requires a connection and none is known.
+    fn is_connection_assumed(&self) -> bool {
+        self.rule.requires_connection && self.connection.is_none()
+    }
+
     fn rules(&self) -> impl Iterator<Item = &'static Rule> {
         std::iter::once(self.rule).chain(self.others.iter().copied())
     }
@@ -51,13 +63,18 @@ impl Finding<'_> {
 /// The alert for a finding. `created` is when the sensor made it.
 #[must_use]
 pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
-    let Finding { rule, connection: known, exec, elapsed_ms, assumed, .. } = *finding;
+    let Finding { rule, exec, elapsed_ms, assumed, .. } = *finding;
+    let known = finding.known();
     let connection = known.unwrap_or(&Value::Null);
     let created = created.to_string();
-    let network = ["source", "destination", "network"].map(|name| (name, section(connection, name)));
+    let network = match known {
+        Some(connection) => ["source", "destination", "network"].map(|name| (name, section(connection, name))),
+        None if finding.rules().all(|rule| rule.requires_connection) => Default::default(),
+        None => streams::network(exec),
+    };
     let process = ["process", "user", "host", "container", "orchestrator"]
         .map(|name| (name, section(exec, name).or_else(|| section(connection, name).filter(|_| name != "process"))));
-    let related = related(connection, exec);
+    let related = related(&network, connection, exec);
 
     let mut alert = Map::new();
     let mut put = |name: &str, value: Value| {
@@ -87,10 +104,14 @@ pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
         if known.is_some() {
             own.insert("elapsed_ms".to_owned(), elapsed_ms.into());
         }
-        let assumed = assumed.iter().map(|field| field.name()).chain(known.is_none().then_some("connection"));
+        let connection_assumed = finding.is_connection_assumed().then_some("connection");
+        let assumed = assumed.iter().map(|field| field.name()).chain(connection_assumed);
         let assumed: Value = assumed.collect();
         if assumed != json!([]) {
             own.insert("assumed".to_owned(), assumed);
+        }
+        if let Some(stdio) = streams::told(exec, known.map(|connection| (connection, text::accepted(connection)))) {
+            own.insert("stdio".to_owned(), stdio);
         }
         // Whose descendant it is, how it was seen, and what may be missing because of that.
         let lifted =
@@ -159,7 +180,7 @@ fn id(finding: &Finding<'_>) -> String {
         facts.and_then(|facts| facts.event_id.map(String::from)).unwrap_or_else(|| document.to_string())
     };
     let Digest(bytes) =
-        Digest::of(&[finding.rule.id, &finding.connection.map(identity).unwrap_or_default(), &identity(finding.exec)]);
+        Digest::of(&[finding.rule.id, &finding.known().map(identity).unwrap_or_default(), &identity(finding.exec)]);
     bytes.iter().take(16).fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
@@ -219,12 +240,12 @@ impl Lists {
     }
 }
 
-/// Every address and every user name of the two documents, once each.
-fn related(connection: &Value, exec: &Value) -> Section {
+/// Every address and every user name of the alert's documents, once each.
+fn related(network: &[(&str, Option<Section>)], connection: &Value, exec: &Value) -> Section {
     let mut ip = Vec::new();
     let mut user = Vec::new();
-    for name in ["source", "destination"] {
-        collect(section(connection, name), "ip", &mut ip);
+    for (_, end) in network.iter().filter(|(name, _)| *name != "network") {
+        collect(end.clone(), "ip", &mut ip);
     }
     for document in [exec, connection] {
         collect(section(document, "user"), "name", &mut user);

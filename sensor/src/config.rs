@@ -19,9 +19,10 @@ pub use noise::Noise;
 pub use remote::{Elasticsearch, Spool, Syslog};
 
 use crate::detect::exception::Exception;
+use crate::detect::rule::SHELL_ON_SOCKET;
 use ipnet::IpNet;
 use sensor_common::address::{Prefix, mapped};
-use sensor_common::settings::{MAX_EXCLUDED, Slot};
+use sensor_common::settings::{MAX_EXCLUDED, Slot, WANT_STREAMS};
 use serde::Deserialize;
 use std::fmt;
 use std::fs::File;
@@ -74,6 +75,9 @@ pub struct Rule {
     /// Destinations that do not count, at most [`MAX_EXCLUDED`]. IPv4-mapped networks stand here as IPv4.
     #[serde(deserialize_with = "parse::excluded")]
     pub excluded: Vec<IpNet>,
+    /// Ids of rules that are off; at least one is on.
+    #[serde(deserialize_with = "parse::disabled")]
+    pub disabled: Vec<&'static str>,
 }
 
 /// `[hooks]`: how the kernel is watched.
@@ -219,6 +223,7 @@ impl Default for Rule {
         Self {
             span: Duration::from_secs(5),
             excluded: vec![net([127, 0, 0, 0], 8), net([169, 254, 0, 0], 16), net([224, 0, 0, 0], 4), loopback],
+            disabled: Vec::new(),
         }
     }
 }
@@ -306,10 +311,11 @@ impl Config {
         print::config(self)
     }
 
-    /// What the kernel side is told of the rule; a reload hands over another one.
+    /// What the kernel side is told of the rules; a reload hands over another one.
     #[must_use]
     pub fn kernel_slot(&self) -> Slot {
-        let Rule { span, excluded } = &self.rule;
+        let Rule { span, excluded, disabled } = &self.rule;
+        let streams = !disabled.contains(&SHELL_ON_SOCKET.id);
         let mut prefixes = [Prefix::NONE; MAX_EXCLUDED];
         for (place, net) in prefixes.iter_mut().zip(excluded) {
             *place = match net {
@@ -320,7 +326,7 @@ impl Config {
         Slot {
             // An hour at most, by parsing.
             span_ns: u64::try_from(span.as_nanos()).unwrap_or(u64::MAX),
-            wanted: 0,
+            wanted: if streams { WANT_STREAMS } else { 0 },
             excluded: prefixes,
         }
     }

@@ -9,6 +9,7 @@ mod server;
 pub use board::{Board, Reader};
 pub use server::{Server, Unusable};
 
+use crate::detect::rule::RULES;
 use crate::kernel::counters::Counters;
 use crate::kernel::ring::Fill;
 use crate::output::queue;
@@ -110,7 +111,7 @@ impl Collector for Scrape {
         let Self { source, user } = self;
         let Source { counters, rings, hooks, .. } = &**source;
         let Stats { connections, duplicates, executions, undecodable, latency, latency_ns, .. } = user.stats;
-        let Stats { unmatched, alerts, collapsed, repeats, held, excepted, .. } = user.stats;
+        let Stats { by_rule, unmatched, alerts, collapsed, repeats, held, excepted, .. } = user.stats;
 
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         families.gauges("build_info", "The sensor's version", None, [(version, 1)])?;
@@ -153,6 +154,8 @@ impl Collector for Scrape {
         ];
         let executions = executions.map(|(result, value)| ([("result", result)], value));
         families.counters("executions", "Executions by what the rules made of them", executions)?;
+        let matches = RULES.into_iter().zip(by_rule).map(|(rule, count)| ([("rule", rule.id)], count));
+        families.counters("rule_matches", "Executions that a rule has taken, alone or with others", matches)?;
         let uses = user.exceptions.iter().map(|(name, uses)| ([("exception", name.as_str())], *uses));
         families.counters("exception_uses", "Matches that an exception has taken", uses)?;
         families.counter("alerts", "Alerts that were told at once", alerts)?;

@@ -10,11 +10,11 @@ mod told;
 
 pub use extras::from_proc;
 
-use crate::detect::correlator::{Correlator, Match, Outcome};
+use crate::detect::detector::{Detector, Found};
 use crate::detect::exception::Exceptions;
 use crate::detect::moment::{Key, Moment};
 use crate::detect::redact::Redactor;
-use crate::detect::rule::{Parameters, Rule, SOCAT};
+use crate::detect::rule::{Parameters, SOCAT};
 use crate::enrich::clock;
 use crate::enrich::onlooker::Onlooker;
 use crate::enrich::parents::Parents;
@@ -31,7 +31,6 @@ use crate::life::Life;
 use crate::noise::{Limits, Noise};
 use crate::output::Outputs;
 use crate::stats::Stats;
-use alerts::Found;
 use sensor_common::settings::PENDING_CAPACITY;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -62,7 +61,7 @@ struct Held {
 #[derive(Debug)]
 pub struct Pipeline {
     origin: Origin,
-    correlator: Correlator<Payload>,
+    detector: Detector<Payload>,
     parents: Parents,
     users: Users,
     proc: Proc,
@@ -88,12 +87,12 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline that has seen nothing yet.
     #[must_use]
-    pub fn new(rule: &'static Rule, parameters: Parameters, origin: Origin, users: Users, outputs: Outputs) -> Self {
+    pub fn new(parameters: Parameters, origin: Origin, users: Users, outputs: Outputs) -> Self {
         let now = clock::now();
         Self {
             life: Life::new(&origin.boot_id, now),
             origin,
-            correlator: Correlator::new(rule, parameters, PROCESSES),
+            detector: Detector::new(parameters, PROCESSES),
             parents: Parents::default(),
             users,
             proc: Proc::live(),
@@ -137,12 +136,12 @@ impl Pipeline {
 
     /// Forgets what cannot match any more at this time.
     pub fn forget_expired(&mut self, boot: BootTime, wall: WallTime) {
-        self.correlator.forget_expired(&Moment::on_boot_clock(&self.origin.boot_id, boot, wall));
+        self.detector.forget_expired(&Moment::on_boot_clock(&self.origin.boot_id, boot, wall));
     }
 
-    /// The rule's parameters after a reload.
-    pub fn set_parameters(&mut self, parameters: Parameters) {
-        self.correlator.set_parameters(parameters);
+    /// The rules' parameters after a reload.
+    pub fn set_parameters(&mut self, parameters: &Parameters) {
+        self.detector.set_parameters(parameters);
     }
 
     /// Follows the wall clock, for the events to come. An execution that matches a connection is dated as that was, whatever has
@@ -178,7 +177,7 @@ impl Pipeline {
     fn connection(&mut self, event: &Connection) {
         let key = Key::new(&self.origin.host_id, &self.origin.entity_id(event.process));
         let at = Moment::on_boot_clock(&self.origin.boot_id, event.at, self.origin.offset.wall(event.at));
-        if self.correlator.holds(&key, &at, event.arm) {
+        if self.detector.holds(&key, &at, event.arm) {
             self.stats.duplicates += 1;
             return;
         }
@@ -192,9 +191,9 @@ impl Pipeline {
             offset: self.origin.offset,
             recorded: recorded.map(|_| document.clone()),
         };
-        let outcome = self.judge(&document, Payload::Connection(Arc::new(held)));
+        self.judge(&document, &Payload::Connection(Arc::new(held)), false);
         self.outputs.event(document);
-        tracing::trace!(?outcome, "connection");
+        tracing::trace!(arm = event.arm, "connection");
     }
 
     fn exec(&mut self, event: &Exec) {
@@ -212,28 +211,20 @@ impl Pipeline {
         } else {
             Extras { parent: self.deciding_parent(event.process, &event.lineage), ..Extras::default() }
         };
-        let document = self.dated(self.offset_of(event)).exec(event, sequence, &extras);
-        let outcome = self.judge(&document, Payload::Exec);
+        let offset = self.offset_of(event);
+        let document = self.dated(offset).exec(event, sequence, &extras);
+        // Under pressure the kernel side may have forgotten the connection and its record may have found no room: an execution that the
+        // rule takes is then reported, rather than a shell missed.
+        let found = self.judge(&document, &Payload::Exec, event.reason == Reason::Pressure);
         if self.outputs.take_events() {
             let told = self.told(event, &extras);
-            let told = told.map(|(event, extras)| self.origin.exec(&event, sequence, &extras));
+            let told = told.map(|(event, extras)| self.dated(offset).exec(&event, sequence, &extras));
             self.outputs.event(told.unwrap_or(document));
         }
-        match outcome {
-            Some(Outcome::Match(Match { connection: Payload::Connection(held), elapsed_ms, assumed, .. })) => {
-                let found = Found { connection: Some(held), elapsed_ms, assumed };
-                self.alert(&found, event, sequence, &extras);
-            }
-            // The kernel side may have forgotten the connection and its record may have found no room: an execution that the rule
-            // takes is then reported, rather than a shell missed.
-            Some(Outcome::NoConnection) if event.reason == Reason::Pressure => {
-                let found = Found { connection: None, elapsed_ms: 0, assumed: Vec::new() };
-                self.alert(&found, event, sequence, &extras);
-            }
-            outcome => {
-                self.stats.unmatched += 1;
-                tracing::trace!(?outcome, "execution");
-            }
+        tracing::trace!(?found, "execution");
+        match found {
+            Some(found) => self.alert(&found, event, (sequence, offset), &extras),
+            None => self.stats.unmatched += 1,
         }
     }
 
@@ -241,7 +232,7 @@ impl Pipeline {
     fn offset_of(&self, event: &Exec) -> WallOffset {
         let key = Key::new(&self.origin.host_id, &self.origin.entity_id(event.process));
         let at = Moment::on_boot_clock(&self.origin.boot_id, event.at, self.origin.offset.wall(event.at));
-        match self.correlator.matching(&key, &at) {
+        match self.detector.matching(&key, &at) {
             Some(Payload::Connection(held)) => held.offset,
             Some(Payload::Exec) | None => self.origin.offset,
         }
@@ -261,9 +252,9 @@ impl Pipeline {
         self.sequence
     }
 
-    fn judge(&mut self, document: &Value, payload: Payload) -> Option<Outcome<Payload>> {
+    fn judge(&mut self, document: &Value, payload: &Payload, assume: bool) -> Option<Found<Payload>> {
         match Facts::from_value(document) {
-            Ok(facts) => Some(self.correlator.push(&facts, payload)),
+            Ok(facts) => self.detector.push(&facts, payload, assume),
             Err(error) => {
                 tracing::error!("the sensor does not understand its own document: {error}");
                 None

@@ -1,5 +1,6 @@
 //! The user side's numbers.
 
+use crate::detect::rule::{RULE_COUNT, RULES, Rule};
 use std::time::Duration;
 
 /// What the user side has seen and made of it.
@@ -13,6 +14,8 @@ pub struct Stats {
     pub executions: u64,
     /// Executions that a rule has taken: each is an alert that was told at once, or collapsed, or held back, or excepted.
     pub matched: u64,
+    /// The same by rule, in the order of [`RULES`]; an execution that several rules take counts for each of them.
+    pub by_rule: [u64; RULE_COUNT],
     /// Executions that no rule has taken.
     pub unmatched: u64,
     /// Alerts that were told at once.
@@ -50,6 +53,17 @@ pub const LATENCY_BOUNDS: [Duration; 10] = [
 ];
 
 impl Stats {
+    /// Counts an execution that these rules have taken.
+    pub fn matched(&mut self, rules: impl Iterator<Item = &'static Rule>) {
+        self.matched += 1;
+        for rule in rules {
+            let place = RULES.into_iter().position(|one| one.id == rule.id);
+            if let Some(count) = place.and_then(|place| self.by_rule.get_mut(place)) {
+                *count += 1;
+            }
+        }
+    }
+
     /// Counts an alert that was handed to the outputs so long after its execution.
     pub fn alerted(&mut self, latency: Duration) {
         let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);

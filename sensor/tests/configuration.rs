@@ -16,9 +16,10 @@ struct Entry {
 }
 
 /// A value of each key that is not its default, in the notation of TOML.
-const OTHERS: [(&str, &str); 42] = [
+const OTHERS: [(&str, &str); 43] = [
     ("rule.span", "'6s'"),
     ("rule.excluded", "[]"),
+    ("rule.disabled", "['shell-on-socket']"),
     ("exception.name", "'y'"),
     ("exception.reason", "'y'"),
     ("exception.until", "'2027-01-31'"),

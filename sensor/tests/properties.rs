@@ -171,7 +171,7 @@ fn correlated(stream: &[Value]) -> Vec<Pair> {
     for document in stream {
         let facts = Facts::from_value(document).unwrap();
         if let Outcome::Match(found) = correlator.push(&facts, facts.event_id.clone().unwrap().to_string()) {
-            pairs.push((found.connection, found.exec));
+            pairs.push((found.connection.unwrap().0, found.exec));
         }
     }
     pairs.sort();

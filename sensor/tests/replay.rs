@@ -123,7 +123,10 @@ fn files_are_streams_of_their_own_unless_they_are_merged() {
 fn wrong_arguments_are_usage_errors() {
     let folder = TempDir::new().unwrap();
     for (arguments, reason) in [
-        (&["--rule", "nonsense", "events"][..], "no rule \"nonsense\"; the rules are reverse-shell-via-child"),
+        (
+            &["--rule", "nonsense", "events"][..],
+            "no rule \"nonsense\"; the rules are reverse-shell-via-child, shell-on-socket",
+        ),
         (&["--hold", "0", "events"], "0 is not in"),
         (&["--format", "xml", "events"], "invalid value 'xml'"),
         (&[], "<FILE>"),

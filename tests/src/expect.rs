@@ -14,8 +14,10 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// The rule that this suite is about.
+/// The rule that most of this suite is about.
 pub(crate) const RULE: &str = "reverse-shell-via-child";
+/// The rule about shells whose standard input and output are connections.
+pub(crate) const SOCKET_RULE: &str = "shell-on-socket";
 
 /// The fields of one expected alert.
 #[derive(Clone, Debug)]
@@ -24,9 +26,27 @@ pub(crate) struct Expect(Vec<(String, Value)>);
 impl Expect {
     /// An alert of the rule, for a process that executed `file` and was called `args`.
     pub(crate) fn alert(pid: u32, file: &Path, args: &[&str]) -> Self {
+        Self::executed(pid, file, args).field("rule.id", RULE)
+    }
+
+    /// An alert of the rule about shells on sockets alone: of a connection from `near`, the end on this host, to `far`, that nobody saw being
+    /// made.
+    pub(crate) fn on_socket(pid: u32, file: &Path, args: &[&str], near: SocketAddr, far: SocketAddr) -> Self {
+        let end = |address: SocketAddr| json!({"ip": address.ip().to_canonical(), "port": address.port()});
+        let mut expect = Self::executed(pid, file, args).ends(near, far).field("rule.id", SOCKET_RULE);
+        for stream in ["sensor.stdio.0", "sensor.stdio.1"] {
+            expect = expect
+                .field(&format!("{stream}.kind"), "tcp")
+                .field(&format!("{stream}.state"), "established")
+                .field(&format!("{stream}.local"), end(near))
+                .field(&format!("{stream}.remote"), end(far));
+        }
+        expect.field("network.direction", "unknown").field("sensor.matched_rules", [SOCKET_RULE])
+    }
+
+    fn executed(pid: u32, file: &Path, args: &[&str]) -> Self {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         Self(Vec::new())
-            .field("rule.id", RULE)
             .field("process.pid", pid)
             .field("process.name", name.as_ref())
             .field("process.executable", file.to_string_lossy().as_ref())
@@ -101,6 +121,11 @@ impl Lab {
         self.expect_of(self.sensor()?, expected)
     }
 
+    /// Expects exactly these alerts of the rule about shells on sockets, alone or among others.
+    pub(crate) fn expect_on_socket(&self, expected: &[Expect]) -> Result<()> {
+        self.expect_by(self.sensor()?, SOCKET_RULE, expected)
+    }
+
     /// Expects no alert for anything that has happened in this lab.
     pub(crate) fn expect_none(&self) -> Result<()> {
         self.expect(&[])
@@ -108,12 +133,17 @@ impl Lab {
 
     /// The same, of a sensor that the test has started itself.
     pub(crate) fn expect_of(&self, sensor: &Sensor, expected: &[Expect]) -> Result<()> {
+        self.expect_by(sensor, RULE, expected)
+    }
+
+    /// The same, of a rule.
+    pub(crate) fn expect_by(&self, sensor: &Sensor, rule: &str, expected: &[Expect]) -> Result<()> {
         let start = Instant::now();
-        while self.alerts(sensor)?.len() < expected.len() && start.elapsed() < PATIENCE {
+        while self.alerts(sensor, rule)?.len() < expected.len() && start.elapsed() < PATIENCE {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         self.canary(sensor)?;
-        let alerts = self.alerts(sensor)?;
+        let alerts = self.alerts(sensor, rule)?;
         let mut problems = String::new();
         if alerts.len() != expected.len() {
             writeln!(problems, "{} alerts, expected {}", alerts.len(), expected.len())?;
@@ -143,8 +173,8 @@ impl Lab {
         Ok(())
     }
 
-    /// The alerts of the rule for this lab, canaries apart.
-    fn alerts(&self, sensor: &Sensor) -> Result<Vec<Value>> {
+    /// The alerts of a rule for this lab, canaries apart.
+    fn alerts(&self, sensor: &Sensor, by: &str) -> Result<Vec<Value>> {
         let directory = self.directory().to_string_lossy().into_owned() + "/";
         sensor.alerts(|alert| {
             let rules = field(alert, "sensor.matched_rules").and_then(Value::as_array);
@@ -156,7 +186,7 @@ impl Lab {
             });
             let ours =
                 ours || path.is_some_and(|path| path.starts_with(&directory)) || pid.is_some_and(|pid| self.holds(pid));
-            rules.is_none_or(|rules| rules.iter().any(|rule| rule == RULE))
+            rules.is_none_or(|rules| rules.iter().any(|rule| rule == by))
                 && ours
                 && !is_canary(alert)
                 && !pid.is_some_and(|pid| self.ignores(pid))

@@ -7,6 +7,7 @@
 mod network;
 mod processes;
 
+pub(crate) use network::Listener;
 pub(crate) use processes::parent_of;
 
 use crate::actor::VARIABLE;

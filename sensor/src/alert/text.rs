@@ -3,8 +3,8 @@
 //! Everything said here comes from documents that an attacker may have shaped. Control characters are shown, not sent,
 //! and long texts are cut.
 
-use super::Finding;
-use super::section::section;
+use super::section::{Section, section};
+use super::{Finding, streams};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -14,7 +14,9 @@ const LONGEST: usize = 200;
 
 /// What happened, in one sentence.
 pub(super) fn message(finding: &Finding<'_>) -> String {
-    let Finding { connection, exec, elapsed_ms, assumed, .. } = *finding;
+    let Finding { exec, elapsed_ms, assumed, .. } = *finding;
+    let connection = finding.known();
+    let streams = connection.is_some_and(|connection| streams::hold(exec, connection, accepted(connection)));
     let mut sentence = actor(exec);
     let _ = match command_line(exec) {
         Some(command) => write!(sentence, " executed \"{command}\""),
@@ -22,8 +24,15 @@ pub(super) fn message(finding: &Finding<'_>) -> String {
     };
     let _ = match connection {
         Some(connection) => write!(sentence, " {elapsed_ms} ms after the same process {}", deed(connection)),
+        None if !finding.is_connection_assumed() => match far_end(exec) {
+            Some(far) => write!(sentence, " with a connection to {far} as its standard input and output"),
+            None => write!(sentence, " with a connection as its standard input and output"),
+        },
         None => write!(sentence, " while more connections were made than can be remembered; one of its own is assumed"),
     };
+    if streams {
+        sentence.push_str("; that connection is its standard input or output");
+    }
     if !assumed.is_empty() {
         sentence.push_str("; some of the arguments could not be searched and are taken as matching");
     }
@@ -52,12 +61,22 @@ pub fn deed(connection: &Value) -> String {
     }
 }
 
-fn accepted(connection: &Value) -> bool {
+/// Whether a connection's document tells of an accepted one.
+pub(super) fn accepted(connection: &Value) -> bool {
     let action = section(connection, "event").and_then(|mut event| event.remove("action"));
     match action {
         Some(Value::Array(actions)) => actions.iter().any(|action| action == "connection_accepted"),
         action => action.is_some_and(|action| action == "connection_accepted"),
     }
+}
+
+/// The far end of an execution's standard input.
+fn far_end(exec: &Value) -> Option<String> {
+    let network: Section = streams::network(exec)
+        .into_iter()
+        .filter_map(|(name, part)| Some((name.to_owned(), Value::Object(part?))))
+        .collect();
+    end(&Value::Object(network), "destination")
 }
 
 fn end(connection: &Value, name: &str) -> Option<String> {

@@ -65,7 +65,7 @@ mod tests {
         let (exit, out, log) = check(&path);
         assert_eq!((exit, &*log), (Exit::Ok, ""));
         let expected = "[rule]\nspan = \"7s\"\n\
-            excluded = [\"127.0.0.0/8\", \"169.254.0.0/16\", \"224.0.0.0/4\", \"::1/128\"]\n\n\
+            excluded = [\"127.0.0.0/8\", \"169.254.0.0/16\", \"224.0.0.0/4\", \"::1/128\"]\ndisabled = []\n\n\
             # [[exception]] is not there: every match gives an alert\n\n\
             [evidence]\nredact = []\nruntimes = [\"/x\"]\n\n\
             [hooks]\nconnect = \"auto\"\naccept = \"auto\"\n\n\

@@ -54,14 +54,22 @@ pub fn explain(
 }
 
 /// What is said about one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Summary {
     /// The nearest misses, the farthest of them on top.
     nearest: BinaryHeap<Ranked>,
+    most: usize,
+    /// What was found by each rule, in their order.
+    rules: Vec<(&'static Rule, Tally)>,
+    keyless: u64,
+}
+
+/// What was found by one rule.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
     near: u64,
     matches: u64,
     processes: u64,
-    keyless: u64,
 }
 
 /// A miss by how near it was: conditions that fail, then time.
@@ -74,7 +82,8 @@ struct Ranked {
 
 impl Summary {
     fn of(stream: Stream<'_>, rules: &[&'static Rule], parameters: &Parameters, most: usize) -> io::Result<Self> {
-        let mut summary = Self { keyless: stream.keyless(), ..Self::default() };
+        let rules_found = rules.iter().map(|rule| (*rule, Tally::default())).collect();
+        let mut summary = Self { nearest: BinaryHeap::new(), most, rules: rules_found, keyless: stream.keyless() };
         let (mut steps, lines) = stream.steps()?;
         let mut current: Option<((u8, [u8; 32]), Judge<'_>)> = None;
         while let Some(step) = steps.pop()? {
@@ -83,45 +92,60 @@ impl Summary {
             let judge = match &mut current {
                 Some((same, judge)) if *same == of => judge,
                 other => {
-                    summary.finish(other.take().map(|(_, judge)| judge), most);
+                    summary.finish(other.take());
                     &mut other.insert((of, Judge::new(rule, parameters))).1
                 }
             };
             judge.step(&step, &lines.line(step.line)?);
         }
-        summary.finish(current.map(|(_, judge)| judge), most);
+        summary.finish(current);
         Ok(summary)
     }
 
-    fn finish(&mut self, judge: Option<Judge<'_>>, most: usize) {
-        let Some(judge) = judge else { return };
-        self.processes += 1;
-        self.matches += judge.matches();
+    fn finish(&mut self, judge: Option<((u8, [u8; 32]), Judge<'_>)>) {
+        let Some(((rule, _), judge)) = judge else { return };
+        let Some((_, tally)) = self.rules.get_mut(usize::from(rule)) else { return };
+        tally.processes += 1;
+        tally.matches += judge.matches();
         if let Some(Miss { failing, place, line }) = judge.nearest() {
-            self.near += 1;
+            tally.near += 1;
             self.nearest.push(Ranked { failing, place, line });
-            if self.nearest.len() > most {
+            if self.nearest.len() > self.most {
                 self.nearest.pop();
             }
         }
     }
 
     fn write(self, out: &mut dyn Write) -> io::Result<()> {
-        let Self { nearest, near, matches, processes, keyless } = self;
-        let shown = nearest.len() as u64;
+        let Self { nearest, rules, keyless, .. } = self;
+        let near: u64 = rules.iter().map(|(_, tally)| tally.near).sum();
+        let hidden = near.saturating_sub(nearest.len() as u64);
         let mut nearest = nearest.into_vec();
         nearest.sort_by_key(|miss| miss.place);
         nearest.iter().try_for_each(|miss| writeln!(out, "{}", miss.line))?;
-        write!(out, "{}, {} came near one", count(matches, "match", "matches"), count(near, "process", "processes"))?;
-        if near > shown {
-            write!(out, " ({} not shown)", near - shown)?;
+        for (rule, Tally { near, matches, processes }) in rules {
+            let of = if rule.requires_connection {
+                "with connections or executions"
+            } else {
+                "that executed something on a TCP socket"
+            };
+            writeln!(
+                out,
+                "{}: {}, {} came near one, of {} {of}",
+                rule.id,
+                count(matches, "match", "matches"),
+                count(near, "process", "processes"),
+                count(processes, "process", "processes"),
+            )?;
         }
-        write!(out, ", of {} with connections or executions", count(processes, "process", "processes"))?;
+        if hidden > 0 {
+            writeln!(out, "{} not shown", count(hidden, "miss", "misses"))?;
+        }
         if keyless > 0 {
             let events = count(keyless, "event", "events");
-            write!(out, "; {events} without host.id or process.entity_id can match nothing")?;
+            writeln!(out, "{events} without host.id or process.entity_id can match nothing")?;
         }
-        writeln!(out)
+        Ok(())
     }
 }
 

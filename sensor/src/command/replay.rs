@@ -74,7 +74,7 @@ pub fn replay(
     let mut writer = Writer { parameters, exceptions, out, format, look, created: now() };
     let hold = source.hold as usize;
     judge_all("replay", (source, Keep::Stages), parameters, (err, terminal), &mut |stream, rules| {
-        matches(stream, parameters.span_ms(), hold, |lines, found| writer.alert(rules, lines, found))?;
+        matches(stream, rules, parameters.span_ms(), hold, |lines, found| writer.alert(rules, lines, found))?;
         writer.out.flush().map_err(Stop::from_output)
     })
 }
@@ -105,15 +105,16 @@ impl Writer<'_> {
             let line = lines.line(kept).map_err(Stop::Spill)?;
             serde_json::from_slice::<Value>(&line).map_err(|error| Stop::Output(error.into()))
         };
-        let (connection, exec) = (document(first.connection)?, document(first.exec)?);
+        let (connection, exec) = (first.connection.map(document).transpose()?, document(first.exec)?);
         let facts = |document| Facts::from_value(document).map_err(|error| Stop::Output(io::Error::other(error)));
-        let (connection_facts, exec_facts) = (facts(&connection)?, facts(&exec)?);
+        let exec_facts = facts(&exec)?;
+        let since = connection.as_ref().map(|connection| Ok(Moment::of(&facts(connection)?))).transpose()?;
         let finding = Finding {
             rule: rule_of_first,
             others: &others.iter().filter_map(rule).collect::<Vec<_>>(),
-            connection: Some(&connection),
+            connection: connection.as_ref(),
             exec: &exec,
-            elapsed_ms: Moment::of(&connection_facts).millis_until(&Moment::of(&exec_facts)),
+            elapsed_ms: since.map_or(0, |since| since.millis_until(&Moment::of(&exec_facts))),
             assumed: &rule_of_first.assumed(self.parameters, &exec_facts),
         };
         let alert = alert::document(&finding, self.created);

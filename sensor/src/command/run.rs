@@ -329,8 +329,9 @@ fn warn_of(exceptions: &[Exception]) {
     }
 }
 
-/// What the rule takes from the configuration.
+/// What the rules take from the configuration.
 #[must_use]
 pub fn parameters(config: &Config) -> Parameters {
-    Parameters { span: config.rule.span, excluded: config.rule.excluded.iter().collect() }
+    let crate::config::Rule { span, excluded, disabled } = &config.rule;
+    Parameters { span: *span, excluded: excluded.iter().collect(), disabled: disabled.clone() }
 }

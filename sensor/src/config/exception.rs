@@ -104,12 +104,11 @@ fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
 }
 
 fn rule_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let allowed = "the id of a rule, such as \"reverse-shell-via-child\"";
     let read = |text: &str| match rule::find(text) {
         Some(rule) => Ok(Some(rule.id.to_owned())),
         None => Err(format!("there is no rule {text:?}")),
     };
-    deserializer.deserialize_str(Text { allowed, read })
+    deserializer.deserialize_str(Text { allowed: parse::RULE_IDS, read })
 }
 
 fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Date>, D::Error> {

@@ -1,6 +1,7 @@
 //! From TOML to the configuration: each key's form, and errors that say where and what is allowed.
 
 use super::{Config, Hook, Listen};
+use crate::detect::rule;
 use ipnet::{IpNet, Ipv6Net};
 use sensor_common::settings::MAX_EXCLUDED;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
@@ -17,6 +18,9 @@ const MAX_LABEL: usize = 255;
 const SPAN: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 /// Sizes of a ring, in bytes.
 const RING: RangeInclusive<u32> = 64 << 10..=256 << 20;
+
+/// What names a rule.
+pub(super) const RULE_IDS: &str = "the id of a rule: \"reverse-shell-via-child\" or \"shell-on-socket\"";
 
 /// A place in the text, and what is wrong there.
 #[derive(Debug, PartialEq, Eq)]
@@ -140,6 +144,27 @@ pub(super) fn excluded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
         return Err(D::Error::custom(format_args!("{} networks; allowed are {MAX_EXCLUDED}", networks.len())));
     }
     Ok(networks.into_iter().map(|Network(network)| network).collect())
+}
+
+/// A list of rules, not all of them.
+pub(super) fn disabled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<&'static str>, D::Error> {
+    struct Id(&'static str);
+    impl<'de> Deserialize<'de> for Id {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let read = |text: &str| match rule::find(text) {
+                Some(rule) => Ok(rule.id),
+                None => Err(format!("there is no rule {text:?}")),
+            };
+            deserializer.deserialize_str(Text { allowed: RULE_IDS, read }).map(Self)
+        }
+    }
+    let mut ids: Vec<&'static str> = Vec::<Id>::deserialize(deserializer)?.into_iter().map(|Id(id)| id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.len() == rule::RULES.len() {
+        return Err(D::Error::custom("every rule is off: nothing would give an alert"));
+    }
+    Ok(ids)
 }
 
 pub(super) fn network(text: &str) -> Result<IpNet, String> {

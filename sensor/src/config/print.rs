@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(super) fn config(config: &Config) -> String {
     // Taken apart completely, so that a new key cannot be forgotten.
     let Config { rule, exception, evidence, hooks, host, kernel, rings, output, noise, life, metrics } = config;
-    let Rule { span, excluded } = rule;
+    let Rule { span, excluded, disabled } = rule;
     let Evidence { redact, runtimes } = evidence;
     let Hooks { connect, accept } = hooks;
     let Host { id, name } = host;
@@ -28,7 +28,12 @@ pub(super) fn config(config: &Config) -> String {
     let Metrics { listen } = metrics;
     let networks: Vec<String> = excluded.iter().map(|network| quoted(&network.to_string())).collect();
     let mut text = String::new();
-    section(&mut text, "rule", &[("span", Ok(quoted(&duration(*span)))), ("excluded", Ok(list(&networks)))]);
+    let off: Vec<String> = disabled.iter().map(|id| quoted(id)).collect();
+    section(
+        &mut text,
+        "rule",
+        &[("span", Ok(quoted(&duration(*span)))), ("excluded", Ok(list(&networks))), ("disabled", Ok(list(&off)))],
+    );
     exceptions(&mut text, exception);
     let redact: Vec<String> = redact.iter().map(|pattern| quoted(&pattern.text())).collect();
     let runtimes: Vec<String> = runtimes.iter().map(|path| quoted(&path.to_string_lossy())).collect();

@@ -177,7 +177,7 @@ fn durations_have_a_unit_and_a_range() {
 fn an_error_says_where_what_and_what_is_allowed() {
     let networks = format!("[rule]\nexcluded = [{}]", "'192.0.2.1', ".repeat(MAX_EXCLUDED + 1));
     for (text, line, column, key, message) in [
-        ("[rule]\nspam = 1", 2, 1, "rule.spam", "unknown key `spam`, expected `span` or `excluded`"),
+        ("[rule]\nspam = 1", 2, 1, "rule.spam", "unknown key `spam`, expected one of `span`, `excluded`, `disabled`"),
         (
             "[rules]\n",
             1,
@@ -359,6 +359,23 @@ fn a_reload_applies_the_rule_and_what_is_told() {
         assert_eq!(old.restart_needed(&read(text)), [key]);
         assert_eq!(read(text).restart_needed(&old), [key]);
     }
+}
+
+#[test]
+fn a_rule_is_turned_off_by_its_id_and_one_stays_on() {
+    for rule in crate::detect::rule::RULES {
+        assert!(parse::RULE_IDS.contains(&format!("\"{}\"", rule.id)), "{}", rule.id);
+        assert_eq!(read(&format!("rule.disabled = ['{0}', '{0}']", rule.id)).rule.disabled, [rule.id]);
+    }
+    let error = |text| parse::config(text).unwrap_err().to_string();
+    assert!(
+        error("rule.disabled = ['x']").contains("rule.disabled: there is no rule \"x\"; allowed is the id of a rule")
+    );
+    let all = "rule.disabled = ['shell-on-socket', 'reverse-shell-via-child']";
+    assert!(error(all).contains("rule.disabled: every rule is off"), "{}", error(all));
+    assert_eq!(Config::default().kernel_slot().wanted, WANT_STREAMS);
+    assert_eq!(read("rule.disabled = ['shell-on-socket']").kernel_slot().wanted, 0);
+    assert_eq!(read("rule.disabled = ['reverse-shell-via-child']").kernel_slot().wanted, WANT_STREAMS);
 }
 
 fn used(excluded: &[Prefix]) -> usize {

@@ -89,12 +89,10 @@ pub enum Outcome<P> {
 /// A match of a rule.
 #[derive(Clone, Debug)]
 pub struct Match<P> {
-    /// The first event.
-    pub connection: P,
+    /// The first event, and the milliseconds between both. None if the rule requires no connection and none is known.
+    pub connection: Option<(P, u64)>,
     /// The second event.
     pub exec: P,
-    /// Milliseconds between them.
-    pub elapsed_ms: u64,
     /// The arguments of which an unsearched part had to be taken as what the rule asks for.
     pub assumed: Vec<Field>,
 }
@@ -220,19 +218,25 @@ impl<P> Correlator<P> {
     }
 
     fn execute(&mut self, key: &Key, at: &Moment, exec: P, assumed: Vec<Field>) -> Outcome<P> {
-        let Some(remembered) = self.processes.get_mut(key) else { return Outcome::NoConnection };
-        if remembered.last.is_before(at) {
-            remembered.last = *at;
-        }
-        let before = remembered.process.waiting();
-        let taken = remembered.process.execute(at, self.parameters.span_ms());
-        self.waiting -= before.saturating_sub(remembered.process.waiting());
+        let span_ms = self.parameters.span_ms();
+        let mut waited = 0;
+        let taken = self.processes.get_mut(key).map_or(Taken::Nothing, |remembered| {
+            if remembered.last.is_before(at) {
+                remembered.last = *at;
+            }
+            let before = remembered.process.waiting();
+            let taken = remembered.process.execute(at, span_ms);
+            waited = before.saturating_sub(remembered.process.waiting());
+            taken
+        });
+        self.waiting -= waited;
         match taken {
+            Taken::Match(connection, elapsed_ms) => {
+                Outcome::Match(Match { connection: Some((connection.payload, elapsed_ms)), exec, assumed })
+            }
+            _ if !self.rule.requires_connection => Outcome::Match(Match { connection: None, exec, assumed }),
             Taken::Nothing => Outcome::NoConnection,
             Taken::TooOld(connection, elapsed_ms) => Outcome::TooOld { connection: connection.payload, elapsed_ms },
-            Taken::Match(connection, elapsed_ms) => {
-                Outcome::Match(Match { connection: connection.payload, exec, elapsed_ms, assumed })
-            }
         }
     }
 

@@ -2,19 +2,25 @@
 
 use super::eql::{Networks, like, searchable};
 use super::moment::Key;
-use crate::event::facts::{Facts, Field};
+use crate::event::facts::{Descriptor, Facts, Field};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sensor_common::name::Name;
 use sensor_common::settings::{MAX_NAMES, Names};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+mod common;
+mod shell_on_socket;
 mod shell_via_child;
 
+pub use shell_on_socket::RULE as SHELL_ON_SOCKET;
 pub use shell_via_child::RULE as REVERSE_SHELL_VIA_CHILD;
 
+/// How many rules there are.
+pub const RULE_COUNT: usize = 2;
+
 /// All rules. A shell that several match gives one alert, named after the first of them here.
-pub static RULES: [&Rule; 1] = [&REVERSE_SHELL_VIA_CHILD];
+pub static RULES: [&Rule; RULE_COUNT] = [&REVERSE_SHELL_VIA_CHILD, &SHELL_ON_SOCKET];
 
 /// The programs that are shells to the rules.
 pub const SHELLS: [&str; 8] = ["bash", "dash", "sh", "tcsh", "csh", "zsh", "ksh", "fish"];
@@ -29,7 +35,7 @@ pub fn find(id: &str) -> Option<&'static Rule> {
     RULES.into_iter().find(|rule| rule.id == id)
 }
 
-/// A rule: a connection and, within the span, an execution in the same process.
+/// A rule: an execution, and a connection of the same process within the span before it.
 #[derive(Debug)]
 pub struct Rule {
     /// Identifies the rule in alerts and on the command line.
@@ -50,6 +56,8 @@ pub struct Rule {
     pub threats: &'static [Threat],
     /// The first event.
     pub connection: Stage,
+    /// Whether there must have been one. If not, the execution matches by itself, and the connection is told if it is known.
+    pub requires_connection: bool,
     /// The second event.
     pub exec: Stage,
 }
@@ -147,6 +155,10 @@ pub enum Condition {
     /// The address is there and lies in none of the excluded networks: `ip != null and not cidrmatch(ip, …)`. Of several
     /// addresses, none may lie there. What is no address is not there.
     Outside(Field),
+    /// On at least one of these descriptors stands a TCP socket.
+    Tcp(&'static [u64]),
+    /// On each of these descriptors stands a TCP socket with a remote end, whose address lies in none of the excluded networks.
+    Connected(&'static [u64]),
     /// At least one of them.
     Any(&'static [Condition]),
     /// All of them.
@@ -175,10 +187,21 @@ impl Condition {
                 let mut addresses = facts.values(field).filter_map(|value| value.parse::<IpAddr>().ok()).peekable();
                 addresses.peek().is_some() && !addresses.any(|address| excluded.contain(address))
             }
+            Self::Tcp(descriptors) => {
+                descriptors.iter().any(|number| facts.descriptors(*number).any(Descriptor::is_tcp))
+            }
+            Self::Connected(descriptors) => descriptors.iter().all(|number| is_connected(facts, *number, excluded)),
             Self::Any(conditions) => conditions.iter().any(|one| one.holds(facts, excluded, unsearched)),
             Self::All(conditions) => conditions.iter().all(|one| one.holds(facts, excluded, unsearched)),
         }
     }
+}
+
+/// Whether on a descriptor stands a TCP socket with a remote end, whose address lies in none of the excluded networks.
+#[must_use]
+pub fn is_connected(facts: &Facts<'_>, descriptor: u64, excluded: &Networks) -> bool {
+    let counts = |one: &Descriptor<'_>| one.remote().is_some_and(|address| !excluded.contain(address));
+    facts.descriptors(descriptor).any(|one| one.is_tcp() && counts(one))
 }
 
 fn any(facts: &Facts<'_>, field: Field, unsearched: Unsearched, satisfies: impl Fn(&str) -> bool) -> bool {
@@ -194,11 +217,24 @@ fn any(facts: &Facts<'_>, field: Field, unsearched: Unsearched, satisfies: impl 
 pub struct Parameters {
     /// The longest time between connection and execution that still matches, in whole milliseconds.
     pub span: Duration,
-    /// Destinations that never count.
+    /// Addresses of far ends that never count.
     pub excluded: Networks,
+    /// Rules that are off.
+    pub disabled: Vec<&'static str>,
 }
 
 impl Parameters {
+    /// The rules that are on.
+    pub fn rules(&self) -> impl Iterator<Item = &'static Rule> {
+        RULES.into_iter().filter(|rule| self.is_on(rule))
+    }
+
+    /// Whether a rule is on.
+    #[must_use]
+    pub fn is_on(&self, rule: &Rule) -> bool {
+        !self.disabled.contains(&rule.id)
+    }
+
     /// The span in milliseconds.
     #[must_use]
     pub fn span_ms(&self) -> u64 {
@@ -209,7 +245,7 @@ impl Parameters {
 impl Default for Parameters {
     /// What the published rule says.
     fn default() -> Self {
-        Self { span: DEFAULT_SPAN, excluded: default_excluded().iter().collect() }
+        Self { span: DEFAULT_SPAN, excluded: default_excluded().iter().collect(), disabled: Vec::new() }
     }
 }
 

@@ -8,7 +8,8 @@ use bytemuck::AnyBitPattern;
 use sensor_common::address::{Address, is_mapped};
 use sensor_common::record::{
     self, ACCEPTED, Arm, ConnectionRecord, ExecRecord, FLAG_ARGV_UNREADABLE, FLAG_I, FLAG_L, FLAG_UNSEARCHED, NAME_LEN,
-    PATH_CUT, PATH_DETACHED, PATH_WHOLE, PathPart, REASON_ARMED, REASON_PARENT, REASON_PRESSURE, REASON_STREAMS, STREAMS, WITNESS_PROC,
+    PATH_CUT, PATH_DETACHED, PATH_WHOLE, PathPart, REASON_ARMED, REASON_PARENT, REASON_PRESSURE, REASON_STREAMS,
+    STREAMS, WITNESS_PROC,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

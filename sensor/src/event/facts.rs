@@ -11,6 +11,7 @@ use super::BootTime;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 
 pub use time::Millis;
 
@@ -102,6 +103,37 @@ pub struct Boot<'a> {
     pub sequence: Option<u64>,
 }
 
+/// An entry of `sensor.stdio`: what stands on a descriptor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Descriptor<'a> {
+    /// `fd`
+    number: Option<u64>,
+    /// `kind`
+    kind: Option<Cow<'a, str>>,
+    /// `remote.ip`
+    remote: Option<Cow<'a, str>>,
+}
+
+impl Descriptor<'_> {
+    /// Whether it is a TCP socket.
+    #[must_use]
+    pub fn is_tcp(&self) -> bool {
+        self.kind.as_deref() == Some("tcp")
+    }
+
+    /// The address of the far end, if there is one.
+    #[must_use]
+    pub fn remote(&self) -> Option<IpAddr> {
+        self.remote.as_deref()?.parse().ok()
+    }
+
+    /// What stands there, in a word.
+    #[must_use]
+    pub fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
+    }
+}
+
 /// The facts of one document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts<'a> {
@@ -117,6 +149,8 @@ pub struct Facts<'a> {
     pub args_unsearched: bool,
     /// `sensor.parent.args_unsearched`: some of `process.parent.args` could not be searched.
     pub parent_args_unsearched: bool,
+    /// `sensor.stdio`
+    stdio: Vec<Descriptor<'a>>,
     values: [Values<'a>; Field::COUNT],
 }
 
@@ -150,6 +184,11 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn first(&self, field: Field) -> Option<&str> {
         self.values(field).next()
+    }
+
+    /// What the document says of a descriptor: nothing, one thing or, if it contradicts itself, several.
+    pub fn descriptors(&self, number: u64) -> impl Iterator<Item = &Descriptor<'a>> {
+        self.stdio.iter().filter(move |one| one.number == Some(number))
     }
 
     /// Whether a part of the field's values is missing and could not be searched when the event was recorded.

@@ -13,7 +13,7 @@ impl Pipeline {
     /// Connections that were forgotten because too many processes had some.
     #[must_use]
     pub fn evicted(&self) -> u64 {
-        self.correlator.stats().evicted
+        self.detector.stats().evicted
     }
 
     /// Has the kernel side's losses counted too.

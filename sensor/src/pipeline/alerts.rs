@@ -1,27 +1,20 @@
 //! From a match to its alert, and what is told of alerts that are not told at once.
 
-use super::{Held, Pipeline};
+use super::{Held, Payload, Pipeline};
 use crate::alert::{self, Finding};
+use crate::detect::detector::Found;
 use crate::detect::exception::{Exception, Exceptions};
 use crate::enrich::clock;
 use crate::event::ecs::{self, Extras, Known};
-use crate::event::facts::Field;
-use crate::event::{BootTime, Connection, Direction, Exec};
+use crate::event::stream::Stream;
+use crate::event::{BootTime, Connection, Direction, Exec, WallOffset};
 use crate::life::{self, Interval};
 use crate::noise::{Decision, Limits, Report, Subject};
 use serde_json::Value;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-/// What an alert is made of beside the execution.
-pub(super) struct Found {
-    pub(super) connection: Option<Arc<Held>>,
-    pub(super) elapsed_ms: u64,
-    pub(super) assumed: Vec<Field>,
-}
-
-/// What is looked up for it.
+/// What is looked up for an alert.
 struct Evidence {
     extras: Extras,
     ancestors: Vec<Known>,
@@ -44,15 +37,15 @@ impl Pipeline {
         &self.exceptions
     }
 
-    /// An execution has matched: tells it, or counts it to be told later, or as excepted.
-    pub(super) fn alert(&mut self, found: &Found, exec: &Exec, sequence: u64, extras: &Extras) {
-        self.stats.matched += 1;
+    /// An execution, of this number and dated by this offset, has matched: tells it, or counts it to be told later, or as excepted.
+    pub(super) fn alert(&mut self, found: &Found<Payload>, exec: &Exec, at: (u64, WallOffset), extras: &Extras) {
+        self.stats.matched(std::iter::once(found.rule).chain(found.others.iter().copied()));
         let (boot, _) = clock::now();
         let mut looked_up = None;
         if !self.exceptions.is_empty() {
             let evidence = self.look_up(exec, extras);
             // By what is known, secrets and all.
-            let whole = self.alert_of(found, exec, sequence, &evidence);
+            let whole = self.alert_of(found, exec, at, &evidence);
             if let Some(exception) = self.exceptions.cover(&whole, self.origin.offset.wall(exec.at)) {
                 let (name, pid) = (&exception.name, exec.process.tgid);
                 tracing::debug!(name, pid, "an alert is excepted");
@@ -62,22 +55,27 @@ impl Pipeline {
             }
             looked_up = Some(evidence);
         }
+        let rule = found.rule;
         let subject = Subject {
             process: self.origin.entity_id(exec.process),
-            rule: self.correlator.rule().id,
-            destination: found.connection.as_ref().map(|held| destination(&held.event)),
+            rule: rule.id,
+            destination: match held(found).filter(|_| rule.requires_connection) {
+                Some(held) => Some(destination(&held.event)),
+                None if rule.requires_connection => None,
+                None => far_end(exec),
+            },
         };
         match self.noise.judge(&subject, boot) {
             Decision::Tell => {
                 let evidence = looked_up.unwrap_or_else(|| self.look_up(exec, extras));
-                let alert = self.alert_told(found, exec, sequence, evidence);
+                let alert = self.alert_told(found, exec, at, evidence);
                 self.send(alert);
                 let (boot, _) = clock::now();
                 self.stats.alerted(Duration::from_nanos(boot.0.saturating_sub(exec.at.0)));
             }
             Decision::Collapse => {
                 let evidence = looked_up.unwrap_or_else(|| self.look_up(exec, extras));
-                let alert = self.alert_told(found, exec, sequence, evidence);
+                let alert = self.alert_told(found, exec, at, evidence);
                 self.noise.keep(&subject, alert.to_string());
                 self.stats.collapsed += 1;
             }
@@ -146,25 +144,31 @@ impl Pipeline {
     }
 
     /// The alert as it leaves the sensor.
-    fn alert_told(&mut self, found: &Found, exec: &Exec, sequence: u64, mut evidence: Evidence) -> Value {
+    fn alert_told(
+        &mut self,
+        found: &Found<Payload>,
+        exec: &Exec,
+        at: (u64, WallOffset),
+        mut evidence: Evidence,
+    ) -> Value {
         self.told_ancestors(&mut evidence.ancestors);
         match self.told(exec, &evidence.extras) {
-            Some((exec, extras)) => self.alert_of(found, &exec, sequence, &Evidence { extras, ..evidence }),
-            None => self.alert_of(found, exec, sequence, &evidence),
+            Some((exec, extras)) => self.alert_of(found, &exec, at, &Evidence { extras, ..evidence }),
+            None => self.alert_of(found, exec, at, &evidence),
         }
     }
 
-    fn alert_of(&mut self, found: &Found, exec: &Exec, sequence: u64, evidence: &Evidence) -> Value {
+    fn alert_of(&mut self, found: &Found<Payload>, exec: &Exec, at: (u64, WallOffset), evidence: &Evidence) -> Value {
         let Evidence { extras, ancestors } = evidence;
-        let offset = found.connection.as_ref().map_or(self.origin.offset, |held| held.offset);
+        let (sequence, offset) = at;
         let exec_document = self.dated(offset).exec(exec, sequence, extras);
-        let connection = found.connection.as_ref().map(|held| self.connection_of(held, exec, extras));
+        let connection = held(found).map(|held| self.connection_of(held, exec, extras));
         let finding = Finding {
-            rule: self.correlator.rule(),
-            others: &[],
+            rule: found.rule,
+            others: &found.others,
             connection: connection.as_ref(),
             exec: &exec_document,
-            elapsed_ms: found.elapsed_ms,
+            elapsed_ms: found.connection.as_ref().map_or(0, |(_, elapsed_ms)| *elapsed_ms),
             assumed: &found.assumed,
         };
         let mut alert = alert::document(&finding, clock::now().1);
@@ -186,6 +190,22 @@ impl Pipeline {
             ecs::complete_port(&mut document, carried.local.port());
         }
         document
+    }
+}
+
+/// The connection that was found.
+fn held(found: &Found<Payload>) -> Option<&Held> {
+    match &found.connection {
+        Some((Payload::Connection(held), _)) => Some(held),
+        _ => None,
+    }
+}
+
+/// Where the standard input of a program comes from.
+fn far_end(exec: &Exec) -> Option<SocketAddr> {
+    match exec.streams.first() {
+        Some(Stream::Tcp(tcp)) => tcp.remote,
+        _ => None,
     }
 }
 

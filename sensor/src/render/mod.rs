@@ -13,6 +13,7 @@ pub mod picture;
 mod program;
 pub mod sheet;
 pub mod status;
+mod stdio;
 pub mod timeline;
 
 use fields::Fields;

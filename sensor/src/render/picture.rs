@@ -4,6 +4,7 @@
 
 use super::fields::{Fields, scalar};
 use super::program::{Program, family};
+use super::stdio;
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 
@@ -45,8 +46,8 @@ pub struct Arrow {
     pub local: String,
     /// The other end.
     pub remote: String,
-    /// Whether it came from there.
-    pub inbound: bool,
+    /// Whether it came from there; none if nobody knows.
+    pub inbound: Option<bool>,
 }
 
 impl Picture {
@@ -65,6 +66,7 @@ impl Picture {
             Some(first) => Arrow::of(first, &programs),
             None => Arrow::of(&Part::of(alert), &programs),
         };
+        let details = details(alert, &own, stdio, connection.as_ref());
         Self {
             time: alert.get("@timestamp").and_then(scalar),
             severity: own
@@ -78,7 +80,7 @@ impl Picture {
             connection,
             elapsed_ms: own.number("elapsed_ms"),
             why: alert.get("message").and_then(scalar).or_else(|| rule.text("description")),
-            details: details(alert, &own, stdio),
+            details,
         }
     }
 
@@ -143,10 +145,12 @@ impl Arrow {
         if source.is_none() && destination.is_none() {
             return None;
         }
-        let inbound = event.texts("action").iter().any(|action| action == "connection_accepted")
+        let is_inbound = event.texts("action").iter().any(|action| action == "connection_accepted")
             || network.texts("direction").iter().any(|way| way == "ingress" || way == "inbound");
         let [source, destination] = [source, destination].map(|end| end.unwrap_or_else(|| "?".to_owned()));
-        let (local, remote) = if inbound { (destination, source) } else { (source, destination) };
+        let unknown = !is_inbound && network.texts("direction").iter().any(|way| way == "unknown");
+        let inbound = (!unknown).then_some(is_inbound);
+        let (local, remote) = if is_inbound { (destination, source) } else { (source, destination) };
         let maker = Program::of(process, &Fields::default());
         let by = programs.iter().rposition(|program| program.is(&maker)).unwrap_or(programs.len().saturating_sub(1));
         let now = programs.get(by).map(Program::title).unwrap_or_default();
@@ -154,21 +158,29 @@ impl Arrow {
         Some(Self { by, under, local, remote, inbound })
     }
 
-    /// `──▶`, from this host, or `◀──`, to it.
+    /// `──▶`, from this host, `◀──`, to it, or `───`.
     #[must_use]
     pub fn sign(&self) -> &'static str {
-        if self.inbound { "\u{25c0}\u{2500}\u{2500}" } else { "\u{2500}\u{2500}\u{25b6}" }
+        match self.inbound {
+            Some(true) => "\u{25c0}\u{2500}\u{2500}",
+            Some(false) => "\u{2500}\u{2500}\u{25b6}",
+            None => "\u{2500}\u{2500}\u{2500}",
+        }
     }
 
-    /// The direction in a word.
+    /// The direction in a word; empty if nobody knows.
     #[must_use]
     pub fn way(&self) -> &'static str {
-        if self.inbound { "inbound" } else { "outbound" }
+        match self.inbound {
+            Some(true) => "inbound",
+            Some(false) => "outbound",
+            None => "",
+        }
     }
 }
 
 /// An end of a connection: `198.51.100.1:4444`.
-fn end(fields: &Fields) -> Option<String> {
+pub(super) fn end(fields: &Fields) -> Option<String> {
     let ip = fields.text("ip").or_else(|| fields.text("address"))?;
     let port = fields.text("port");
     Some(match (ip.parse::<IpAddr>(), port.as_ref().and_then(|port| port.parse().ok())) {
@@ -177,7 +189,7 @@ fn end(fields: &Fields) -> Option<String> {
     })
 }
 
-fn details(alert: &Value, own: &Fields, stdio: &Fields) -> Vec<(&'static str, String)> {
+fn details(alert: &Value, own: &Fields, stdio: &Fields, connection: Option<&Arrow>) -> Vec<(&'static str, String)> {
     let part = |name| Fields::of(alert, name);
     let (host, container, event) = (part("host"), part("container"), part("event"));
     let name_or_id = |fields: &Fields| fields.text("name").or_else(|| fields.text("id"));
@@ -194,7 +206,7 @@ fn details(alert: &Value, own: &Fields, stdio: &Fields) -> Vec<(&'static str, St
         format!("the last of {count}{since}")
     });
     let all = [
-        ("stdio", stdio.at("stdio").and_then(entries)),
+        ("stdio", stdio.at("stdio").and_then(|stdio| stdio::text(stdio, connection))),
         ("also", several(others, ", ")),
         ("container", container_text),
         ("image", container.text("image.name")),
@@ -220,36 +232,4 @@ fn details(alert: &Value, own: &Fields, stdio: &Fields) -> Vec<(&'static str, St
 fn lost(cause: &Fields) -> String {
     let part = |name| cause.text(name).unwrap_or_default();
     format!("{}: {}: {}", part("place"), part("cause"), part("count"))
-}
-
-/// Descriptors and what stands on them, in whichever way the document tells it.
-fn entries(stdio: &Value) -> Option<String> {
-    let entry = |name: String, value: &Value| Some(format!("{name} {}", words(value)?));
-    let texts: Vec<String> = match stdio {
-        Value::Object(members) => members.iter().filter_map(|(name, value)| entry(name.clone(), value)).collect(),
-        Value::Array(elements) => elements
-            .iter()
-            .enumerate()
-            .filter_map(|(place, value)| {
-                let own = ["fd", "descriptor"].into_iter().find_map(|name| value.get(name)).and_then(scalar);
-                entry(own.unwrap_or_else(|| place.to_string()), value)
-            })
-            .collect(),
-        one => scalar(one).into_iter().collect(),
-    };
-    (!texts.is_empty()).then(|| texts.join("; "))
-}
-
-/// The scalars of a value, one behind the other.
-fn words(value: &Value) -> Option<String> {
-    let texts: Vec<String> = match value {
-        Value::Object(members) => members
-            .iter()
-            .filter(|(name, _)| *name != "fd" && *name != "descriptor")
-            .filter_map(|(_, one)| scalar(one))
-            .collect(),
-        Value::Array(elements) => elements.iter().filter_map(scalar).collect(),
-        one => scalar(one).into_iter().collect(),
-    };
-    (!texts.is_empty()).then(|| texts.join(" "))
 }

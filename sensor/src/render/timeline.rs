@@ -5,6 +5,7 @@ use super::fields::Fields;
 use super::picture::{Arrow, Part};
 use super::program::{Program, family};
 use super::sheet::{Sheet, elided, whole, words};
+use super::stdio;
 use crate::event::facts::{Facts, Millis, NotAnEvent};
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
@@ -53,8 +54,8 @@ pub struct Entry {
 pub enum Deed {
     /// It connected, or accepted a connection.
     Connection(Arrow),
-    /// It executed a program: its path, its arguments.
-    Execution(String, String),
+    /// It executed a program: its path, its arguments, what stands on its descriptors.
+    Execution(String, String, String),
     /// Something else, by the name that the document has for it.
     Other(String),
 }
@@ -169,9 +170,10 @@ impl Timeline {
                     let under = arrow.under.as_ref().map(|name| format!("as {}", elided(name, 40))).unwrap_or_default();
                     sheet.flow(margins, &[&[when, whole(plain, &under)], &ends[..]].concat());
                 }
-                Deed::Execution(path, command) => {
-                    let [path, command] = [path, command].map(|text| elided(text, sheet.width() * 3));
-                    sheet.flow(margins, &[when, words(plain, &path), words(strong, &command)]);
+                Deed::Execution(path, command, streams) => {
+                    let [path, command, streams] = [path, command, streams].map(|text| elided(text, sheet.width() * 3));
+                    let streams = words(quiet, &streams);
+                    sheet.flow(margins, &[when, words(plain, &path), words(strong, &command), streams]);
                 }
                 Deed::Other(action) => sheet.flow(margins, &[when, words(plain, &elided(action, sheet.width()))]),
             }
@@ -190,7 +192,12 @@ fn deed(event: &Value, program: &Program) -> Deed {
     }
     if of("process") && event_fields.texts("action").iter().any(|action| action == "exec") {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        return Deed::Execution(text(&program.executable), text(&program.command));
+        let streams = Fields::of(event, "sensor").at("stdio").and_then(|streams| stdio::text(streams, None));
+        return Deed::Execution(
+            text(&program.executable),
+            text(&program.command),
+            elided(&text(&streams), MOST_CHARACTERS),
+        );
     }
     let words = [event_fields.texts("category"), event_fields.texts("action")].concat();
     Deed::Other(elided(&words.join(" "), MOST_CHARACTERS))

@@ -5,16 +5,19 @@
 
 mod block;
 mod life;
+mod streams;
 mod template;
 
 use sensor::alert::{Finding, add, document, repeated};
 use sensor::detect::rule::REVERSE_SHELL_VIA_CHILD;
 use sensor::event::ecs::{ContainerNames, ECS_VERSION, Extras, Known, Origin, ParentProgram, ParentSource};
 use sensor::event::facts::Field;
+use sensor::event::stream::Stream;
 use sensor::event::{
     Ancestor, Args, BootTime, Connection, Direction, Exec, Executable, Lineage, PathState, ProcessKey, Reason,
     WallOffset, WallTime,
 };
+use sensor_common::record::STREAMS;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -85,7 +88,12 @@ fn connection(direction: Direction, extras: &Extras) -> Value {
 }
 
 fn exec(words: &[&str], extras: &Extras) -> Value {
-    origin().exec(&execution(words), 2, extras)
+    exec_on(Default::default(), words, extras)
+}
+
+/// With these on its descriptors.
+fn exec_on(streams: [Stream; STREAMS], words: &[&str], extras: &Extras) -> Value {
+    origin().exec(&Exec { streams, ..execution(words) }, 2, extras)
 }
 
 fn execution(words: &[&str]) -> Exec {

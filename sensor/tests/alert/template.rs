@@ -1,7 +1,8 @@
 //! The index template that is shipped knows every field of an alert and of what is told of the sensor itself, with a type that fits.
 
-use super::{CREATED, ancestry, connection, exec, extras, finding, known, life, origin, types};
+use super::{CREATED, ancestry, connection, exec, extras, finding, known, life, origin, streams, types};
 use sensor::alert::{Finding, add, document, mark, repeated};
+use sensor::detect::rule::SHELL_ON_SOCKET;
 use sensor::event::Direction;
 use sensor::event::facts::Field;
 use serde_json::{Value, json};
@@ -54,10 +55,22 @@ fn the_index_template_maps_every_field() {
         repeated(&mut alert, 2, CREATED, CREATED);
         leaves(&alert, "", &mut fields);
     }
+    for known in [None, Some(&connection)] {
+        let on_socket = streams::on_socket(&extras());
+        let finding = Finding { rule: &SHELL_ON_SOCKET, connection: known, ..finding(&connection, &on_socket) };
+        leaves(&document(&finding, CREATED), "", &mut fields);
+    }
     life::documents(&life::events(), &origin()).iter().for_each(|document| leaves(document, "", &mut fields));
-    for seldom in
-        ["sensor.found_at_start", "sensor.lost.causes.count", "sensor.restart_needed", "event.reason", "sensor.held"]
-    {
+    for seldom in [
+        "sensor.found_at_start",
+        "sensor.lost.causes.count",
+        "sensor.restart_needed",
+        "event.reason",
+        "sensor.held",
+        "sensor.stdio.device",
+        "sensor.stdio.in_sequence",
+        "sensor.stdio.remote.port",
+    ] {
         assert!(fields.iter().any(|(field, _)| field == seldom), "{seldom}");
     }
     for (field, value) in fields {

@@ -2,7 +2,7 @@
 
 use super::step::Step;
 use super::{EXIT_FAILED, Message, Part, exec, process, socket, take_control};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::net::ipproto;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -73,11 +73,21 @@ impl Actor {
             },
             Step::LocalPair => self.hold(socket::local_pair()?),
             Step::Close => self.sockets.pop().context("no current socket").map(drop),
-            Step::Stdio => {
-                let socket = self.socket()?;
-                rustix::stdio::dup2_stdin(socket)?;
-                rustix::stdio::dup2_stdout(socket)?;
-                Ok(rustix::stdio::dup2_stderr(socket)?)
+            Step::On(descriptors) => descriptors.iter().try_for_each(|descriptor| match descriptor {
+                0 => Ok(rustix::stdio::dup2_stdin(self.socket()?)?),
+                1 => Ok(rustix::stdio::dup2_stdout(self.socket()?)?),
+                2 => Ok(rustix::stdio::dup2_stderr(self.socket()?)?),
+                other => bail!("{other} is no standard stream"),
+            }),
+            Step::Pipe => {
+                let (reader, writer) = std::io::pipe()?;
+                self.hold(writer.into())?;
+                self.hold(reader.into())
+            }
+            Step::Terminal => {
+                let (master, terminal) = process::terminal()?;
+                self.hold(master)?;
+                self.hold(terminal)
             }
             Step::Exec(program) => Err(exec::exec(program, self.control)),
             Step::Spawn(file, args) => exec::spawn(file, args),

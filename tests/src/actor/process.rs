@@ -5,6 +5,7 @@ use rustix::mount::{MountPropagationFlags, mount_bind, mount_change, mount_move}
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::thread::UnshareFlags;
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -109,4 +110,15 @@ pub(super) fn contain(directory: &Path) -> Result<()> {
     // pivot_root(2) would do, but not where the root is the initial RAM disk.
     mount_move(".", "/").context("moving the root")?;
     change_root(Path::new("."))
+}
+
+/// A terminal of its own: the side that a terminal's program has, and the one that is handed to a shell.
+pub(super) fn terminal() -> Result<(OwnedFd, OwnedFd)> {
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let master = openpt(flags | OpenptFlags::CLOEXEC).context("/dev/ptmx")?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let terminal = ioctl_tiocgptpeer(&master, flags | OpenptFlags::CLOEXEC)?;
+    Ok((master, terminal))
 }

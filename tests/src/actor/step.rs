@@ -27,8 +27,12 @@ pub(crate) enum Step {
     Accept(Accept),
     /// Closes the current socket; the one before it becomes the current one.
     Close,
-    /// Makes the current socket the standard input, output and error.
-    Stdio,
+    /// Makes the current socket these of standard input, output and error, which are 0, 1 and 2.
+    On(Vec<u8>),
+    /// Makes a pipe; its reading end becomes the current socket, as it were.
+    Pipe,
+    /// Opens a terminal of its own, which becomes the current socket, as it were.
+    Terminal,
     /// Replaces the program.
     Exec(Exec),
     /// Forks; the child goes its own way, and the parent waits for its end if `reap` is set.
@@ -217,6 +221,11 @@ pub(crate) fn exec(file: impl AsRef<Path>, args: &[&str]) -> Step {
 pub(crate) fn exec_then(file: impl AsRef<Path>, args: &[&str], then: Vec<Step>) -> Step {
     let args = args.iter().copied().map(Arg::from).collect();
     Step::Exec(Exec { file: file.as_ref().into(), args, by: By::Path, then })
+}
+
+/// Makes the current socket the standard input, output and error.
+pub(crate) fn stdio() -> Step {
+    Step::On(vec![0, 1, 2])
 }
 
 /// Forks a child and waits for its end.

@@ -79,7 +79,7 @@ pub(crate) fn perform(stage: Stage, times: u64) -> Result<()> {
                 let pending = correlator.push(&connection, number);
                 ensure!(matches!(pending, Outcome::Pending), "the connection: {pending:?}");
                 match correlator.push(&execution, number) {
-                    Outcome::Match(found) if found.connection == number => {}
+                    Outcome::Match(found) if found.connection.is_some_and(|(connection, _)| connection == number) => {}
                     outcome => bail!("the execution: {outcome:?}"),
                 }
             }

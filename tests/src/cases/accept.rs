@@ -2,7 +2,7 @@
 
 use super::scene::{SUITE, needs_multipath};
 use super::{Case, Tag, case, tagged};
-use crate::actor::step::{Accept, Connect, How, Outcome, Step, exec, fork, report};
+use crate::actor::step::{Accept, Connect, How, Outcome, Step, exec, fork, report, stdio};
 use crate::actor::{probe_compat, uring};
 use crate::expect::Expect;
 use crate::lab::{LINK_LOCAL, Lab};
@@ -44,7 +44,7 @@ struct Server {
 
 impl Server {
     fn new(lab: &Lab, how: Accept, at: SocketAddr) -> Result<Self> {
-        Self::that(lab, at, |shell| vec![Step::Accept(how), Step::Stdio, shell])
+        Self::that(lab, at, |shell| vec![Step::Accept(how), stdio(), shell])
     }
 
     /// What it does once it listens, given the step that makes it a shell.

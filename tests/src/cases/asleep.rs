@@ -2,7 +2,7 @@
 //! detached. A hook at the exit of the function in which they sleep misses them, one behind the sleep must not.
 
 use super::{Case, Tag, tagged};
-use crate::actor::step::{Accept, Step, exec, report};
+use crate::actor::step::{Accept, Step, exec, report, stdio};
 use crate::expect::Expect;
 use crate::lab::Lab;
 use crate::player::Player;
@@ -31,7 +31,7 @@ impl Sleepers {
     fn new(lab: &Lab, port: u16, count: u32) -> Result<Self> {
         let (socat, sh) = (lab.program("socat")?, lab.program("sh")?);
         let at = SocketAddr::new(lab.local(), port);
-        let child = vec![report("accepts"), Step::Accept(Accept::Four), Step::Stdio, exec(&sh, &["sh", "-i"])];
+        let child = vec![report("accepts"), Step::Accept(Accept::Four), stdio(), exec(&sh, &["sh", "-i"])];
         let fork = Step::Fork { child, reap: false, pids: Vec::new() };
         let steps = vec![Step::Listen(at), Step::Repeat(count, vec![fork]), Step::Hold];
         let mut player = lab.play(&socat, &["socat", "TCP-LISTEN:4444,fork", "EXEC:sh -i,nofork"], steps)?;

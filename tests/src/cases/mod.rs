@@ -20,6 +20,7 @@ mod lost;
 mod metrics;
 mod missed;
 mod name;
+mod on_socket;
 mod output;
 mod parent;
 mod privileges;
@@ -104,6 +105,7 @@ pub(crate) const TABLE: &[&[Case]] = &[
     parent::CASES,
     evidence::CASES,
     shells::CASES,
+    on_socket::CASES,
     benign::CASES,
     load::CASES,
     flood::CASES,

@@ -122,6 +122,9 @@ impl<'j> Judge<'j> {
     fn exec(&mut self, step: &Step, facts: &Facts<'_>, document: &Value) {
         let condition = &self.rule.exec.condition;
         let mut unmet = unmet("the executed program", condition, facts, &self.parameters.excluded);
+        if !self.rule.requires_connection {
+            return self.alone(step, document, &unmet);
+        }
         if unmet.is_empty()
             && let Taken::Match(connection, _) = self.state.execute(&step.at, self.parameters.span_ms())
         {
@@ -149,6 +152,17 @@ impl<'j> Judge<'j> {
         }
         let line = format!("{} {elapsed} ms after it {}, but {}", executed.deed, connected.deed, unmet.join("; "));
         self.miss(Miss { failing: unmet.len(), place: executed.place, line });
+    }
+
+    /// An execution that is judged by itself.
+    fn alone(&mut self, step: &Step, document: &Value, unmet: &[String]) {
+        if unmet.is_empty() {
+            self.matches += 1;
+            return;
+        }
+        let Executed { place, deed, .. } = Executed::new(step, document);
+        let line = format!("{deed}, but {}", unmet.join("; "));
+        self.miss(Miss { failing: unmet.len(), place, line });
     }
 
     /// A connection behind an execution that lacked nothing else.

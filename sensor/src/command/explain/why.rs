@@ -2,7 +2,7 @@
 
 use crate::alert::text::visible;
 use crate::detect::eql::{Networks, searchable};
-use crate::detect::rule::{Condition, Unsearched};
+use crate::detect::rule::{Condition, Unsearched, is_connected};
 use crate::event::facts::{Facts, Field};
 use std::net::IpAddr;
 
@@ -23,6 +23,41 @@ pub fn unmet(program: &str, condition: &Condition, facts: &Facts<'_>, excluded: 
         }
         Condition::Is(field, wanted) | Condition::Like(field, wanted) => vec![is_not(program, facts, *field, wanted)],
         Condition::Outside(field) => vec![is_inside(facts, *field, excluded)],
+        Condition::Tcp(numbers) => vec![format!("{} no TCP socket", streams(numbers))],
+        Condition::Connected(numbers) => {
+            let failing = numbers.iter().filter(|number| !is_connected(facts, **number, excluded));
+            vec![failing.map(|number| is_not_connected(facts, *number, excluded)).collect::<Vec<_>>().join(" and ")]
+        }
+    }
+}
+
+/// `its standard input or output is`
+fn streams(numbers: &[u64]) -> String {
+    format!("its {} is", numbers.iter().map(|number| stream(*number)).collect::<Vec<_>>().join(" or "))
+}
+
+fn stream(number: u64) -> String {
+    match number {
+        0 => "standard input".to_owned(),
+        1 => "standard output".to_owned(),
+        2 => "standard error".to_owned(),
+        other => format!("descriptor {other}"),
+    }
+}
+
+/// `its standard input is a connection to 127.0.0.1 in the excluded network 127.0.0.0/8`
+fn is_not_connected(facts: &Facts<'_>, number: u64, excluded: &Networks) -> String {
+    let name = stream(number);
+    let Some(one) = facts.descriptors(number).next() else { return format!("its {name} is unknown") };
+    match (one.is_tcp(), one.remote()) {
+        (true, None) => format!("its {name} is a TCP socket that is not connected"),
+        (true, Some(address)) => match excluded.containing(address) {
+            Some(network) => format!("its {name} is a connection to {address} in the excluded network {network}"),
+            None => format!("its {name} is a connection to {address}"),
+        },
+        (false, _) => {
+            format!("its {name} is no TCP socket, but of the kind {}", quoted(one.kind().unwrap_or("unknown")))
+        }
     }
 }
 

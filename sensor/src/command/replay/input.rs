@@ -29,10 +29,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// The rules that were asked for.
-    fn chosen(&self) -> Result<Vec<&'static Rule>, &str> {
+    /// The rules that were asked for, be they on or off; if none was, those that are on.
+    fn chosen(&self, parameters: &Parameters) -> Result<Vec<&'static Rule>, &str> {
         if self.rules.is_empty() {
-            return Ok(rule::RULES.to_vec());
+            return Ok(parameters.rules().collect());
         }
         for id in &self.rules {
             rule::find(id).ok_or(id.as_str())?;
@@ -71,7 +71,7 @@ pub fn judge_all(
     (err, terminal): (&mut dyn Write, bool),
     judge: Judge<'_>,
 ) -> Exit {
-    let rules = match source.chosen() {
+    let rules = match source.chosen(parameters) {
         Ok(rules) => rules,
         Err(unknown) => {
             let known: Vec<_> = rule::RULES.iter().map(|rule| rule.id).collect();

@@ -147,7 +147,9 @@ impl<'s> Stream<'s> {
         let mut keyless = false;
         for (number, rule) in (0..).zip(self.rules) {
             for (name, stage) in [(EXEC, &rule.exec), (CONNECTION, &rule.connection)] {
-                if wanted(stage) {
+                // What a rule does without is no reason for a miss.
+                let idle = name == CONNECTION && self.keep == Keep::Sorts && !rule.requires_connection;
+                if !idle && wanted(stage) {
                     match stage.key(facts) {
                         Some(key) => stages.push((number, name, key)),
                         None => keyless = true,

@@ -38,7 +38,7 @@ impl Reload {
     ) -> Result<Vec<String>, ConfigError> {
         let new = Config::load(self.config_path.as_deref())?;
         loaded.settings.write(&new.kernel_slot());
-        pipeline.set_parameters(parameters(&new));
+        pipeline.set_parameters(&parameters(&new));
         warn_of(&new.exception);
         pipeline.set_exceptions(new.exception.clone());
         pipeline.set_noise(new.noise.limits());

@@ -6,7 +6,7 @@ use super::metrics::Metrics;
 use super::outputs::Opened;
 use super::{Options, handover, needs, outputs, parameters, warn_of};
 use crate::config::{Config, Hook};
-use crate::detect::rule::{REVERSE_SHELL_VIA_CHILD, kernel_names};
+use crate::detect::rule::kernel_names;
 use crate::enrich::clock;
 use crate::enrich::host::{Given, Host};
 use crate::enrich::namespace;
@@ -114,7 +114,7 @@ pub(super) fn start(
     };
     tracing::debug!(host_id = host.id, source = host.id_source, "host");
     let users = Users::new(PathBuf::from("/etc/passwd"));
-    let mut pipeline = Pipeline::new(&REVERSE_SHELL_VIA_CHILD, parameters(config), origin, users, outputs);
+    let mut pipeline = Pipeline::new(parameters(config), origin, users, outputs);
     pipeline.count(Arc::clone(&loaded.counters));
     let (lost, untold_since) = lost.unwrap_or_else(|| (Losses::default(), boot));
     pipeline.inherit(lost);

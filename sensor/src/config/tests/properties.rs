@@ -16,7 +16,8 @@ fn any_network() -> impl Strategy<Value = IpNet> {
 fn any_config() -> impl Strategy<Value = Config> {
     let hook = || prop_oneof![Just(Hook::Auto), Just(Hook::Fentry), Just(Hook::Kprobe), Just(Hook::Tracepoint)];
     let label = || proptest::option::of("[^\\pC]{1,20}");
-    let rule = (1..=3_600_000_u64, proptest::collection::vec(any_network(), 0..=MAX_EXCLUDED));
+    let disabled = prop_oneof![Just(vec![]), Just(vec!["reverse-shell-via-child"]), Just(vec!["shell-on-socket"])];
+    let rule = (1..=3_600_000_u64, proptest::collection::vec(any_network(), 0..=MAX_EXCLUDED), disabled);
     let rest = (hook(), proptest::option::of(hook()), label(), label(), label(), 16..=28_u32, 16..=28_u32);
     let path = || proptest::option::of("/[^\\pC]{1,20}".prop_map(PathBuf::from));
     let elasticsearch = (0..=u16::MAX, "[a-z][a-z0-9.-]{0,20}", path(), any::<bool>(), path());
@@ -42,9 +43,14 @@ fn any_config() -> impl Strategy<Value = Config> {
     let noise = (collapse, any::<u32>().prop_map(std::num::NonZeroU32::new));
     let all = (rule, rest, output, (life, noise));
     all.prop_map(
-        |((millis, excluded), (connect, accept, id, name, btf, connections, executions), output, (life, noise))| {
+        |(
+            (millis, excluded, disabled),
+            (connect, accept, id, name, btf, connections, executions),
+            output,
+            (life, noise),
+        )| {
             Config {
-                rule: Rule { span: Duration::from_millis(millis), excluded },
+                rule: Rule { span: Duration::from_millis(millis), excluded, disabled },
                 exception: Vec::new(),
                 evidence: Evidence::default(),
                 hooks: Hooks { connect, accept },

@@ -61,7 +61,10 @@ impl Run {
         let facts = Facts::from_value(document).unwrap();
         let id = facts.event_id.as_ref().unwrap().to_string();
         match self.correlator.push(&facts, id) {
-            Outcome::Match(found) => format!("{}+{} {}ms", found.connection, found.exec, found.elapsed_ms),
+            Outcome::Match(Match { connection: Some((connection, elapsed_ms)), exec, .. }) => {
+                format!("{connection}+{exec} {elapsed_ms}ms")
+            }
+            Outcome::Match(Match { exec, .. }) => format!("{exec} alone"),
             Outcome::TooOld { connection, elapsed_ms } => format!("{connection} too old {elapsed_ms}ms"),
             other => format!("{other:?}"),
         }
@@ -317,7 +320,11 @@ fn parameters_change_for_the_events_to_come() {
     let mut run = started();
     run.push(&connection("c", "p", 1000));
     let excluded = ["198.51.100.0/24".parse::<ipnet::IpNet>().unwrap()];
-    run.correlator.set_parameters(Parameters { span: Duration::from_secs(1), excluded: excluded.iter().collect() });
+    run.correlator.set_parameters(Parameters {
+        span: Duration::from_secs(1),
+        excluded: excluded.iter().collect(),
+        ..Parameters::default()
+    });
     assert_eq!(run.push(&connection("x", "p", 1500)), "Irrelevant");
     assert_eq!(run.push(&exec("e", "p", 2001)), "c too old 1001ms");
     let mut loopback = connection("l", "p", 3000);

@@ -2,7 +2,8 @@
 //!
 //! The logic is that of version 2 of Elastic's rule "Potential Reverse Shell via Child".
 
-use super::{Attack, CONNECTING, Condition, Rule, SHELLS, SOCAT, Severity, Stage, Threat};
+use super::common::{CONNECTION, EXECUTION, REMOTE_SHELL};
+use super::{Condition, Rule, SHELLS, SOCAT, Severity, Stage};
 use crate::event::facts::Field;
 
 /// The rule.
@@ -16,56 +17,11 @@ pub static RULE: Rule = Rule {
     reference: "https://github.com/elastic/detection-rules/blob/main/rules/linux/execution_shell_via_child_tcp_utility_linux.toml",
     severity: Severity::Medium,
     risk_score: 47,
-    threats: &[
-        Threat {
-            tactic: Attack { id: "TA0002", name: "Execution", reference: "https://attack.mitre.org/tactics/TA0002/" },
-            techniques: &[(
-                Attack {
-                    id: "T1059",
-                    name: "Command and Scripting Interpreter",
-                    reference: "https://attack.mitre.org/techniques/T1059/",
-                },
-                &[Attack {
-                    id: "T1059.004",
-                    name: "Unix Shell",
-                    reference: "https://attack.mitre.org/techniques/T1059/004/",
-                }],
-            )],
-        },
-        Threat {
-            tactic: Attack {
-                id: "TA0011",
-                name: "Command and Control",
-                reference: "https://attack.mitre.org/tactics/TA0011/",
-            },
-            techniques: &[(
-                Attack {
-                    id: "T1071",
-                    name: "Application Layer Protocol",
-                    reference: "https://attack.mitre.org/techniques/T1071/",
-                },
-                &[],
-            )],
-        },
-    ],
-    connection: Stage {
-        event: Condition::All(&[
-            Condition::Is(Field::EventCategory, &["network"]),
-            Condition::Is(Field::EventType, &["start"]),
-            Condition::Is(Field::EventAction, &["connection_attempted", "connection_accepted"]),
-        ]),
-        condition: Condition::All(&[
-            Condition::Like(Field::ProcessName, &CONNECTING),
-            Condition::Outside(Field::DestinationIp),
-        ]),
-        by: Field::EntityId,
-    },
+    threats: REMOTE_SHELL,
+    connection: CONNECTION,
+    requires_connection: true,
     exec: Stage {
-        event: Condition::All(&[
-            Condition::Is(Field::EventCategory, &["process"]),
-            Condition::Is(Field::EventType, &["start"]),
-            Condition::Is(Field::EventAction, &["exec"]),
-        ]),
+        event: EXECUTION,
         condition: Condition::All(&[
             Condition::Is(Field::ProcessName, &SHELLS),
             Condition::Any(&[

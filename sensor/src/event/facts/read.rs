@@ -4,7 +4,7 @@
 //! are the same field. Arrays are transparent, also arrays of objects. Everything else is read and forgotten: a number
 //! out of range or a broken escape makes the document malformed wherever it stands, as it does for a full parse.
 
-use super::{Boot, BootTime, Facts, Field, Millis, NotAnEvent, Values};
+use super::{Boot, BootTime, Descriptor, Facts, Field, Millis, NotAnEvent, Values};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
@@ -23,6 +23,11 @@ enum Place {
     Sensor,
     SensorArgs,
     SensorParent,
+    Stdio,
+    StdioFd,
+    StdioKind,
+    StdioRemote,
+    StdioRemoteIp,
     Value(Field),
     Timestamp,
     EventId,
@@ -64,6 +69,11 @@ impl Place {
             (Self::Sensor, "arm") => Self::Arm,
             (Self::Sensor, "args") => Self::SensorArgs,
             (Self::Sensor, "parent") => Self::SensorParent,
+            (Self::Sensor, "stdio") => Self::Stdio,
+            (Self::Stdio, "fd") => Self::StdioFd,
+            (Self::Stdio, "kind") => Self::StdioKind,
+            (Self::Stdio, "remote") => Self::StdioRemote,
+            (Self::StdioRemote, "ip") => Self::StdioRemoteIp,
             (Self::SensorArgs, "unsearched") => Self::ArgsUnsearched,
             (Self::SensorParent, "args_unsearched") => Self::ParentArgsUnsearched,
             _ => Self::Unknown,
@@ -83,6 +93,9 @@ impl Place {
 /// allows a command line by default (2 MiB, of which each takes at least ten bytes), and few enough to be held.
 pub(super) const MOST_VALUES: u32 = 250_000;
 
+/// Descriptors that are taken at most; the sensor tells of three.
+const MOST_DESCRIPTORS: usize = 16;
+
 /// What has been found so far.
 #[derive(Default)]
 pub(super) struct Draft<'a> {
@@ -96,16 +109,17 @@ pub(super) struct Draft<'a> {
     arm: Option<u64>,
     args_unsearched: bool,
     parent_args_unsearched: bool,
+    stdio: Vec<Descriptor<'a>>,
     values: [Values<'a>; Field::COUNT],
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn finish(self) -> Result<Facts<'a>, NotAnEvent> {
         let Self { time, boot_id, boot_ns, sequence, event_id, arm, .. } = self;
-        let Self { args_unsearched, parent_args_unsearched, values, .. } = self;
+        let Self { args_unsearched, parent_args_unsearched, stdio, values, .. } = self;
         let time = time.ok_or_else(|| NotAnEvent("no @timestamp".to_owned()))?;
         let boot = boot_id.zip(boot_ns).map(|(id, ns)| Boot { id, at: BootTime(ns), sequence });
-        Ok(Facts { time, boot, event_id, arm, args_unsearched, parent_args_unsearched, values })
+        Ok(Facts { time, boot, event_id, arm, args_unsearched, parent_args_unsearched, stdio, values })
     }
 
     fn text<E: Error>(&mut self, place: Place, text: Cow<'a, str>) -> Result<(), E> {
@@ -130,6 +144,9 @@ impl<'a> Draft<'a> {
             Place::Arm => set(&mut self.arm, text.parse().ok()),
             Place::ArgsUnsearched => self.args_unsearched |= text == "true",
             Place::ParentArgsUnsearched => self.parent_args_unsearched |= text == "true",
+            Place::StdioFd => self.descriptor(|one| set(&mut one.number, text.parse().ok())),
+            Place::StdioKind => self.descriptor(|one| set(&mut one.kind, Some(text))),
+            Place::StdioRemoteIp => self.descriptor(|one| set(&mut one.remote, Some(text))),
             Place::Event
             | Place::Host
             | Place::Process
@@ -140,9 +157,18 @@ impl<'a> Draft<'a> {
             | Place::Sensor
             | Place::SensorArgs
             | Place::SensorParent
+            | Place::Stdio
+            | Place::StdioRemote
             | Place::Unknown => {}
         }
         Ok(())
+    }
+
+    /// Takes what belongs to the entry of a descriptor that is being read; outside of an entry it belongs to none.
+    fn descriptor(&mut self, take: impl FnOnce(&mut Descriptor<'a>)) {
+        if let Some(last) = self.stdio.last_mut() {
+            take(last);
+        }
     }
 
     fn time<E: Error>(&mut self, time: Option<Millis>, text: impl FnOnce() -> String) -> Result<(), E> {
@@ -247,6 +273,12 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let Self { place, draft } = self;
+        if matches!(place, Place::Stdio) {
+            if draft.stdio.len() == MOST_DESCRIPTORS {
+                return Err(A::Error::custom(format_args!("more than {MOST_DESCRIPTORS} entries in sensor.stdio")));
+            }
+            draft.stdio.push(Descriptor::default());
+        }
         while let Some(place) = members.next_key_seed(Key(place))? {
             members.next_value_seed(Walk { place, draft })?;
         }

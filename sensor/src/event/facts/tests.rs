@@ -13,7 +13,7 @@ fn both(document: &Value) -> Facts<'static> {
 
 fn owned(facts: &Facts<'_>) -> Facts<'static> {
     let own = |text: &Cow<'_, str>| Cow::Owned(text.to_string());
-    let Facts { time, boot, event_id, arm, args_unsearched, parent_args_unsearched, values } = facts;
+    let Facts { time, boot, event_id, arm, args_unsearched, parent_args_unsearched, stdio, values } = facts;
     Facts {
         time: *time,
         boot: boot.as_ref().map(|Boot { id, at, sequence }| Boot { id: own(id), at: *at, sequence: *sequence }),
@@ -21,6 +21,14 @@ fn owned(facts: &Facts<'_>) -> Facts<'static> {
         arm: *arm,
         args_unsearched: *args_unsearched,
         parent_args_unsearched: *parent_args_unsearched,
+        stdio: stdio
+            .iter()
+            .map(|Descriptor { number, kind, remote }| Descriptor {
+                number: *number,
+                kind: kind.as_ref().map(own),
+                remote: remote.as_ref().map(own),
+            })
+            .collect(),
         values: values.clone().map(|values| match values {
             Values::None => Values::None,
             Values::One(one) => Values::One(own(&one)),
@@ -98,6 +106,33 @@ fn the_sensors_own_fields() {
     let facts =
         both(&json!({"@timestamp": 5, "sensor": {"boot_id": "b", "boot_ns": -1, "args": {"unsearched": false}}}));
     assert_eq!((facts.boot.as_ref(), facts.args_unsearched), (None, false));
+}
+
+#[test]
+fn each_entry_of_the_streams_is_of_its_own() {
+    for stdio in [
+        json!({"sensor": {"stdio": [
+            {"fd": 0, "kind": "tcp", "remote": {"ip": "198.51.100.1", "port": 1}, "local": {"ip": "10.0.0.1"}},
+            {"fd": 1, "kind": "pipe"},
+        ]}}),
+        json!({"sensor.stdio": [{"remote.ip": "198.51.100.1", "kind": "tcp", "fd": "0"}, {"kind": ["pipe"], "fd": 1}]}),
+    ] {
+        let mut document = json!({"@timestamp": 5});
+        document.as_object_mut().unwrap().extend(stdio.as_object().unwrap().clone());
+        let facts = both(&document);
+        let [first] = facts.descriptors(0).collect::<Vec<_>>()[..] else { panic!("{facts:?}") };
+        assert!(first.is_tcp() && first.remote() == Some("198.51.100.1".parse().unwrap()));
+        let [second] = facts.descriptors(1).collect::<Vec<_>>()[..] else { panic!("{facts:?}") };
+        assert!(!second.is_tcp() && second.kind() == Some("pipe") && second.remote().is_none());
+        assert_eq!(facts.descriptors(2).count(), 0);
+    }
+    // Without entries nothing says what belongs together.
+    let facts = both(&json!({"@timestamp": 5, "sensor.stdio.fd": [0, 1], "sensor.stdio.kind": ["tcp", "tcp"]}));
+    assert_eq!(facts.descriptors(0).count(), 0);
+    let many: Vec<Value> = (0..17).map(|fd| json!({"fd": fd})).collect();
+    assert!(
+        refused(&json!({"@timestamp": 5, "sensor": {"stdio": many}}).to_string()).starts_with("more than 16 entries")
+    );
 }
 
 #[test]

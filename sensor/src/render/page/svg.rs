@@ -120,9 +120,10 @@ pub(super) fn timeline(timeline: &Timeline) -> String {
                 drawing.dot(left, "connection");
                 ends(&mut drawing, left + 12, &when, arrow);
             }
-            Deed::Execution(path, command) => {
+            Deed::Execution(path, command, streams) => {
                 drawing.dot(left, "run");
-                drawing.texts(left + 12, &[("quiet", &when), ("", &short(path, 200)), ("name", &short(command, 300))]);
+                let [path, command, streams] = [short(path, 200), short(command, 300), short(streams, 200)];
+                drawing.texts(left + 12, &[("quiet", &when), ("", &path), ("name", &command), ("quiet", &streams)]);
             }
             Deed::Other(action) => {
                 drawing.dot(left, "other");

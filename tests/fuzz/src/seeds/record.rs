@@ -4,7 +4,8 @@ use bytemuck::{Pod, Zeroable, bytes_of};
 use sensor_common::address::mapped;
 use sensor_common::record::{
     ACCEPTED, Arm, ConnectionRecord, ExecRecord, FLAG_I, FLAG_UNSEARCHED, Lineage, PATH_CUT, PATH_DETACHED,
-    PATH_UNREADABLE, REASON_PARENT, REASON_PRESSURE, WITNESS_ACCEPT, WITNESS_CONNECT, WITNESS_GRAFT, WITNESS_PROC,
+    PATH_UNREADABLE, REASON_PARENT, REASON_PRESSURE, REASON_STREAMS, STREAM_DEVICE, STREAM_TCP, Stream, WITNESS_ACCEPT,
+    WITNESS_CONNECT, WITNESS_GRAFT, WITNESS_PROC,
 };
 
 /// When the events were, in nanoseconds since boot.
@@ -21,6 +22,7 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
         ("exec-short", short),
         ("no-header", header),
         ("exec-cut", cut()),
+        ("exec-on-socket", on_socket()),
         ("exec-of-socat", socat()),
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes))
@@ -62,6 +64,14 @@ fn cut() -> Vec<u8> {
     header.loginuid = u32::MAX;
     header.lineage.more = 1;
     record(&header, b"zsh\0deep\0", b"zsh\0-c\0ech")
+}
+
+fn on_socket() -> Vec<u8> {
+    let Arm { local, remote, local_port, remote_port, .. } = arm();
+    let tcp = Stream { local, remote, local_port, remote_port, state: 1, kind: STREAM_TCP, ..Zeroable::zeroed() };
+    let null = Stream { device: 1 << 20 | 3, kind: STREAM_DEVICE, ..Zeroable::zeroed() };
+    let header = ExecRecord { reason: REASON_STREAMS, streams: [tcp, tcp, null], ..exec() };
+    record(&header, b"bash\0bin\0usr\0", b"bash\0")
 }
 
 fn socat() -> Vec<u8> {

@@ -99,9 +99,11 @@ impl Podman {
 
 impl Drop for Podman {
     fn drop(&mut self) {
-        let removed = self
-            .command("podman", &["rm", "--all", "--force", "--time=0"])
-            .and_then(|mut command| Finished::of(&mut command)?.expect(0));
+        // It fails while a container that has just ended is being removed already.
+        let removed = until("the containers to be removed", || {
+            let mut command = self.command("podman", &["rm", "--all", "--force", "--time=0"])?;
+            Ok((Finished::of(&mut command)?.code == Some(0)).then_some(()))
+        });
         // podman's cleaning up behind a container ends by itself.
         let ended = until("podman to end", || Ok(self.processes().is_empty().then_some(())));
         if let Err(error) = removed.and(ended) {

@@ -175,22 +175,31 @@ impl Lab {
 
     /// The alerts of a rule for this lab, canaries apart.
     fn alerts(&self, sensor: &Sensor, by: &str) -> Result<Vec<Value>> {
-        let directory = self.directory().to_string_lossy().into_owned() + "/";
         sensor.alerts(|alert| {
             let rules = field(alert, "sensor.matched_rules").and_then(Value::as_array);
-            let path = field(alert, "process.executable").and_then(Value::as_str);
-            let pid = field(alert, "process.pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
-            let ours = ["source.ip", "destination.ip"].iter().any(|end| {
-                let address = field(alert, end).and_then(Value::as_str).and_then(|ip| ip.parse::<IpAddr>().ok());
-                address.is_some_and(|address| self.has_address(address))
-            });
-            let ours =
-                ours || path.is_some_and(|path| path.starts_with(&directory)) || pid.is_some_and(|pid| self.holds(pid));
-            rules.is_none_or(|rules| rules.iter().any(|rule| rule == by))
-                && ours
-                && !is_canary(alert)
-                && !pid.is_some_and(|pid| self.ignores(pid))
+            rules.is_none_or(|rules| rules.iter().any(|rule| rule == by)) && self.is_about(alert)
         })
+    }
+
+    /// All that has been reported about this lab so far, by whichever rule, canaries apart.
+    pub(crate) fn reported(&self) -> Result<Vec<Value>> {
+        let sensor = self.sensor()?;
+        self.canary(sensor)?;
+        sensor.alerts(|alert| self.is_about(alert))
+    }
+
+    /// Whether an alert is about what this lab does, and no canary.
+    fn is_about(&self, alert: &Value) -> bool {
+        let directory = self.directory().to_string_lossy().into_owned() + "/";
+        let path = field(alert, "process.executable").and_then(Value::as_str);
+        let pid = field(alert, "process.pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
+        let ours = ["source.ip", "destination.ip"].iter().any(|end| {
+            let address = field(alert, end).and_then(Value::as_str).and_then(|ip| ip.parse::<IpAddr>().ok());
+            address.is_some_and(|address| self.has_address(address))
+        });
+        let ours =
+            ours || path.is_some_and(|path| path.starts_with(&directory)) || pid.is_some_and(|pid| self.holds(pid));
+        ours && !is_canary(alert) && !pid.is_some_and(|pid| self.ignores(pid))
     }
 
     /// Makes one more reverse shell and waits for its alert: those for what happened before have then come too, since

@@ -31,6 +31,7 @@ mod soak;
 mod suite;
 mod supervise;
 mod tail;
+mod techniques;
 mod tiny;
 mod usage;
 mod wait;
@@ -45,11 +46,14 @@ use std::time::Duration;
 #[derive(Parser)]
 struct Options {
     /// The sensor to test; with --containers the archive of its image
-    #[arg(long, value_name = "PATH", required_unless_present = "list")]
+    #[arg(long, value_name = "PATH", required_unless_present_any = ["list", "techniques"])]
     sensor: Option<PathBuf>,
     /// Print the names and tags of the tests, run none
     #[arg(long)]
     list: bool,
+    /// Print the table of techniques that the documents have, run none
+    #[arg(long)]
+    techniques: bool,
     /// Count a skipped test as a failure
     #[arg(long)]
     no_skip: bool,
@@ -93,6 +97,10 @@ fn run() -> Result<ExitCode> {
         for (_, case) in suite::chosen(options.containers, &filter) {
             report::list(case.name, &case.tags.iter().map(|tag| format!(" tag:{}", tag.name())).collect::<String>());
         }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if options.techniques {
+        report::text(&techniques::document());
         return Ok(ExitCode::SUCCESS);
     }
     let Some(directory) = supervise::directory() else { return supervise::run() };

@@ -88,6 +88,11 @@ impl Sums {
     }
 }
 
+/// Prints a text.
+pub(crate) fn text(text: &str) {
+    print!("{text}");
+}
+
 /// Prints something that is no result.
 pub(crate) fn note(text: &str) {
     println!("{text}");

@@ -173,7 +173,7 @@ impl Run<'_> {
         let number = u16::try_from(number + 1)?;
         let sensor = sensor.filter(|_| !case.has(Tag::Own));
         let lab = Lab::new(number, &self.setting, sensor).context("lab")?;
-        (case.run)(&lab)
+        case.run(&lab)
     }
 
     fn add(&self, sums: &Mutex<&mut Sums>, name: &str, took: Duration, outcome: &Outcome) {

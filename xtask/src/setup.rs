@@ -26,8 +26,8 @@ const LIBRARIES: [&str; 2] = ["rust-web-src", "rust-src"];
 const LLVM: [&str; 6] = ["llvm-22", "llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev", "g++"];
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
-/// Programs that the end-to-end tests run, here and in virtual machines, and the packages they come from.
-pub(crate) const USERLAND: [(&str, &str); 15] = [
+/// Programs (and files) that the end-to-end tests use, here and in virtual machines, and the packages they come from.
+pub(crate) const USERLAND: [(&str, &str); 25] = [
     ("bash", "bash"),
     ("dash", "dash"),
     ("zsh", "zsh"),
@@ -42,6 +42,16 @@ pub(crate) const USERLAND: [(&str, &str); 15] = [
     ("nc.traditional", "netcat-traditional"),
     ("python3", "python3-minimal"),
     ("perl", "perl"),
+    ("php", "php-cli"),
+    ("ruby", "ruby"),
+    ("lua5.4", "lua5.4"),
+    ("/usr/share/lua/5.4/socket.lua", "lua-socket"),
+    ("gawk", "gawk"),
+    ("telnet", "inetutils-telnet"),
+    ("openssl", "openssl"),
+    ("dropbear", "dropbear-bin"),
+    ("git", "git"),
+    ("script", "bsdutils"),
     ("ip", "iproute2"),
 ];
 
@@ -97,7 +107,7 @@ fn of_version(packages: [&'static str; 2], version: Version) -> Option<&'static 
 /// Installs what the end-to-end tests run, as far as it can be had; a test whose program is missing says so itself.
 pub(crate) fn for_testing() -> Result<()> {
     let mut packages: Vec<&str> =
-        USERLAND.iter().filter(|(program, _)| shell::find(program).is_none()).map(|(_, package)| *package).collect();
+        USERLAND.iter().filter(|(name, _)| !is_there(name)).map(|(_, package)| *package).collect();
     if packages.is_empty() {
         return Ok(());
     }
@@ -113,6 +123,11 @@ pub(crate) fn for_testing() -> Result<()> {
         });
     }
     if packages.is_empty() { Ok(()) } else { apt::install(&packages) }
+}
+
+fn is_there(name: &str) -> bool {
+    let path = Path::new(name);
+    if path.is_absolute() { path.is_file() } else { shell::find(name).is_some() }
 }
 
 /// Installs a program that machines, containers or packages are made with.

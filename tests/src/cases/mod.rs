@@ -34,6 +34,7 @@ mod span;
 mod stream;
 
 use crate::lab::Lab;
+use crate::techniques::{TECHNIQUES, Technique};
 use anyhow::Result;
 
 /// What a test needs, and when to leave it out.
@@ -52,6 +53,8 @@ pub(crate) enum Tag {
     /// Several tasks connect or accept at the same moment and each is looked for, which a hook that can be interrupted cannot
     /// promise.
     Crowd,
+    /// One of the ways in which reverse shells are made, which `docs/detection.md` lists.
+    Technique,
 }
 
 impl Tag {
@@ -64,18 +67,35 @@ impl Tag {
             Self::Storm => "storm",
             Self::Once => "once",
             Self::Crowd => "crowd",
+            Self::Technique => "technique",
         }
     }
 }
 
 /// A row of the table.
+#[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) tags: &'static [Tag],
-    pub(crate) run: fn(&Lab) -> Result<()>,
+    run: Run,
+}
+
+/// What a row does.
+#[derive(Clone, Copy)]
+enum Run {
+    Function(fn(&Lab) -> Result<()>),
+    Technique(&'static Technique),
 }
 
 impl Case {
+    /// Runs it in a lab.
+    pub(crate) fn run(&self, lab: &Lab) -> Result<()> {
+        match self.run {
+            Run::Function(function) => function(lab),
+            Run::Technique(technique) => technique.check(lab),
+        }
+    }
+
     /// Whether it has a tag.
     pub(crate) fn has(&self, tag: Tag) -> bool {
         self.tags.contains(&tag)
@@ -89,8 +109,21 @@ const fn case(name: &'static str, run: fn(&Lab) -> Result<()>) -> Case {
 
 /// A test with tags.
 const fn tagged(name: &'static str, tags: &'static [Tag], run: fn(&Lab) -> Result<()>) -> Case {
-    Case { name, tags, run }
+    Case { name, tags, run: Run::Function(run) }
 }
+
+/// Each technique by which reverse shells are made.
+const TECHNIQUE_CASES: [Case; TECHNIQUES.len()] = {
+    let mut cases = [case("", |_| Ok(())); TECHNIQUES.len()];
+    let mut number = 0;
+    while number < cases.len() {
+        let technique = &TECHNIQUES[number];
+        cases[number] =
+            Case { name: technique.name, tags: &[Tag::Userland, Tag::Technique], run: Run::Technique(technique) };
+        number += 1;
+    }
+    cases
+};
 
 /// All tests.
 pub(crate) const TABLE: &[&[Case]] = &[
@@ -106,6 +139,7 @@ pub(crate) const TABLE: &[&[Case]] = &[
     evidence::CASES,
     shells::CASES,
     on_socket::CASES,
+    &TECHNIQUE_CASES,
     benign::CASES,
     load::CASES,
     flood::CASES,

@@ -40,7 +40,7 @@ pub(crate) const USERLAND: [(&str, &str); 25] = [
     ("rsyslogd", "rsyslog"),
     ("nc.openbsd", "netcat-openbsd"),
     ("nc.traditional", "netcat-traditional"),
-    ("python3", "python3-minimal"),
+    ("python3", "python3"),
     ("perl", "perl"),
     ("php", "php-cli"),
     ("ruby", "ruby"),

@@ -184,13 +184,10 @@ impl Sensor {
 
     /// Gives it another configuration while it runs, and waits until it says `answer`.
     pub(crate) fn reload(&self, config: &str, answer: &str) -> Result<()> {
+        let before = self.times_said(answer)?;
         self.configure(config)?;
         self.signal(Signal::HUP)?;
-        until(&format!("{answer} in the sensor's log"), || {
-            let mut log = lock(&self.log);
-            log.read()?;
-            Ok(log.raw().iter().any(|line| line.contains(answer)).then_some(()))
-        })
+        until(&format!("{answer} in the sensor's log"), || Ok((self.times_said(answer)? > before).then_some(())))
     }
 
     /// Ends it by a signal, and waits for that.

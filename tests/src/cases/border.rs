@@ -78,6 +78,12 @@ fn replay(lab: &Lab, config: &std::path::Path, events: &std::path::Path) -> Resu
 /// The alert without what a replay cannot know.
 fn comparable(alert: &Value, port: bool) -> Value {
     let mut alert = alert.clone();
+    if let Some(sensor) = alert.get_mut("sensor").and_then(Value::as_object_mut) {
+        if let Some(Value::Array(redacted)) = sensor.get_mut("redacted") {
+            redacted.retain(|place| place != "sensor.ancestors.args");
+        }
+        sensor.retain(|name, value| name != "redacted" || value.as_array().is_none_or(|all| !all.is_empty()));
+    }
     let mut remove = |pointer: &str, name: &str| {
         alert.pointer_mut(pointer).and_then(Value::as_object_mut).and_then(|object| object.shift_remove(name))
     };

@@ -8,12 +8,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 /// What it says when it goes on with another one's kernel side.
 const TAKEN_OVER: &str = "taken over from the sensor before";
 const UNWATCHED: &str = "nobody has watched";
 /// No more than can be told apart in the journal.
 const MOST: usize = 10_000;
+/// Between two shells: while nobody reads, the executions of some seconds must have room in their buffer, on a fast host too.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Does what comes `first`, and then makes reverse shells while `act` is done, in all of which the service is started anew, once; how many, how long the longest time was in which none was made, so
 /// that one without a watch must have been shorter, and what the service says of the time.
@@ -60,6 +63,7 @@ fn while_shells_are_made(unit: &mut Unit, act: impl FnOnce(&mut Unit) -> Result<
                 shell(&name(&word, number))?;
                 number += 1;
                 made.store(true, Ordering::Release);
+                thread::sleep(PAUSE);
             }
             Ok(number)
         }

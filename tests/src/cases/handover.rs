@@ -119,7 +119,9 @@ fn stream(lab: &Lab) -> Result<()> {
     let last = sensors.last().context("no sensor")?;
     // Its alert comes behind all others.
     lab.canary(last)?;
-    last.stop_cleanly()?;
+    // Connections that find no room are counted, and executions carry them: only these must not be lost.
+    let counters = last.stop_with_losses()?;
+    ensure!(counters.sum("exec", "lost_") == 0, "executions were lost: {counters:?}");
     let mut told = BTreeMap::<u64, u32>::new();
     for sensor in &sensors {
         for alert in sensor.alerts(|alert| is_of(alert, &bash))? {

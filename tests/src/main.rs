@@ -10,6 +10,7 @@ mod cgroup;
 mod consistency;
 mod counters;
 mod expect;
+mod field;
 mod finished;
 mod freeze;
 mod lab;

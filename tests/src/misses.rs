@@ -1,5 +1,6 @@
 //! What the kernel has left out for a sensor: runs of programs, because one was running already, and hits of probes.
 
+use crate::field;
 use crate::programs::held_by;
 use anyhow::{Context, Result, ensure};
 use aya::programs::loaded_programs;
@@ -32,7 +33,7 @@ fn runs(programs: &BTreeSet<u32>) -> Result<Option<u64>> {
         if programs.contains(&info.id()) {
             let descriptor = info.fd().context("a program of the sensor")?;
             let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.as_fd().as_raw_fd()))?;
-            sum = sum.zip(number(&text, "recursion_misses")).map(|(sum, missed)| sum + missed);
+            sum = sum.zip(field::number(&text, "recursion_misses")).map(|(sum, missed)| sum + missed);
         }
     }
     Ok(sum)
@@ -42,17 +43,12 @@ fn hits(pid: u32) -> Result<Option<u64>> {
     let mut sum = None;
     for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
         let text = std::fs::read_to_string(entry?.path())?;
-        let Some(link) = number(&text, "link_id") else { continue };
+        let Some(link) = field::number(&text, "link_id") else { continue };
         if let Some(missed) = probe_misses(u32::try_from(link)?).with_context(|| format!("link {link}"))? {
             sum = Some(sum.unwrap_or(0) + missed);
         }
     }
     Ok(sum)
-}
-
-/// A number of a file below `fdinfo`.
-fn number(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok())
 }
 
 /// What two commands of bpf(2) take: a descriptor and the room for what is told of it, or a number.

@@ -1,5 +1,6 @@
 //! The programs of the kernel side that a sensor has loaded, as the kernel lists them.
 
+use crate::field;
 use anyhow::{Context, Result};
 use aya::programs::loaded_programs;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,11 +61,9 @@ pub(crate) fn runs(programs: &BTreeSet<u32>) -> Result<BTreeMap<String, Runs>> {
         }
         let descriptor = info.fd().context("a program of the sensor")?;
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.as_fd().as_raw_fd()))?;
-        let number =
-            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok());
-        let count = number("run_cnt").context("no run_cnt in fdinfo")?;
+        let count = field::number(&text, "run_cnt").context("no run_cnt in fdinfo")?;
         // Since 5.12.
-        let missed = number("recursion_misses").unwrap_or(0);
+        let missed = field::number(&text, "recursion_misses").unwrap_or(0);
         runs.insert(info.name_as_str().unwrap_or("?").to_owned(), Runs { count, missed });
     }
     Ok(runs)

@@ -1,5 +1,6 @@
 //! What a process uses, by /proc.
 
+use crate::field;
 use anyhow::{Context, Result};
 use std::fs;
 
@@ -20,11 +21,7 @@ pub(crate) struct Usage {
 pub(crate) fn of(pid: u32) -> Result<Usage> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| path.clone())?;
-    let number = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let word = line.and_then(|line| line.split_whitespace().next());
-        word.and_then(|word| word.parse().ok()).with_context(|| format!("{path} has no {name}"))
-    };
+    let number = |name| field::number(&status, name).with_context(|| format!("{path} has no {name}"));
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
     Ok(Usage {
         resident: number("VmRSS")?,

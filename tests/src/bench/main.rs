@@ -7,6 +7,8 @@ mod alerts;
 #[path = "../cost/mod.rs"]
 mod cost;
 mod events;
+#[path = "../field.rs"]
+mod field;
 #[path = "../../../xtask/src/bench/figure.rs"]
 mod figure;
 #[path = "../net.rs"]

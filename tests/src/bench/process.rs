@@ -1,5 +1,6 @@
 //! What a process and its descendants take, by /proc.
 
+use crate::field::number;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +22,7 @@ impl Memory {
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let path = format!("/proc/{pid}/status");
         let status = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let field = |name| field(&status, name).with_context(|| format!("{path} has no {name}"));
+        let field = |name| number(&status, name).with_context(|| format!("{path} has no {name}"));
         Ok(Self { resident: field("VmRSS")?, anonymous: field("RssAnon")?, peak: field("VmHWM")? })
     }
 }
@@ -32,7 +33,7 @@ pub(crate) fn map_memory(pid: u32) -> Result<u64> {
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
         // A descriptor may be closed meanwhile.
         let Ok(info) = fs::read_to_string(entry?.path()) else { continue };
-        if let (Some(id), Some(bytes)) = (field(&info, "map_id"), field(&info, "memlock")) {
+        if let (Some(id), Some(bytes)) = (number(&info, "map_id"), number(&info, "memlock")) {
             maps.insert(id, bytes);
         }
     }
@@ -48,7 +49,7 @@ pub(crate) fn processor_ns(pid: u32) -> Result<u64> {
 
 /// How often its threads have given up the processor by themselves: how often they have woken up, that is.
 pub(crate) fn sleeps(pid: u32) -> Result<u64> {
-    let each = |path: &Path| field(&fs::read_to_string(path.join("status")).ok()?, "voluntary_ctxt_switches");
+    let each = |path: &Path| number(&fs::read_to_string(path.join("status")).ok()?, "voluntary_ctxt_switches");
     Ok(threads(pid)?.iter().filter_map(|path| each(path)).sum())
 }
 
@@ -78,12 +79,6 @@ fn threads(pid: u32) -> Result<Vec<std::path::PathBuf>> {
     Ok(fs::read_dir(&path).with_context(|| path.clone())?.flatten().map(|entry| entry.path()).collect())
 }
 
-/// The number in a line such as `VmRSS:  1234 kB`.
-fn field(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,11 +91,5 @@ mod tests {
         assert!(processor_ns(pid).unwrap() > 0);
         assert!(family(pid).unwrap().contains(&pid));
         assert!(Memory::of(u32::MAX).is_err());
-    }
-
-    #[test]
-    fn fields_are_found_by_their_whole_name() {
-        assert_eq!(field("VmRSSx:\t1\nVmRSS:\t  42 kB\n", "VmRSS"), Some(42));
-        assert_eq!(field("VmRSS 42", "VmRSS"), None);
     }
 }

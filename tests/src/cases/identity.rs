@@ -4,6 +4,7 @@ use super::scene::{SHELL, SUITE, Shell, closed, shell_after, shell_of};
 use super::{Case, Tag, case, tagged};
 use crate::actor::step::{Exec, How, Outcome, Step, connect, connect_by, exec, exec_then, report};
 use crate::expect::{Expect, field};
+use crate::field;
 use crate::lab::Lab;
 use crate::tiny;
 use anyhow::{Context, Result, ensure};
@@ -88,7 +89,7 @@ fn reused_number(lab: &Lab) -> Result<()> {
 fn namespace(lab: &Lab) -> Result<()> {
     let shell = shell_after(lab, vec![knock(lab)])?;
     let status = std::fs::read_to_string(format!("/proc/{}/status", shell.pid()))?;
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).context("NSpid")?;
+    let numbers = field::text(&status, "NSpid").context("NSpid")?;
     let inner = numbers.split_whitespace().last().context("NSpid")?;
     ensure!(inner != shell.pid().to_string(), "the process is in no namespace of its own");
     lab.expect(&[shell.alert()])

@@ -5,6 +5,7 @@ use super::{Case, Tag, tagged};
 use crate::actor::step::{How, Outcome, Step, connect_by, exec, exec_then, fork, report};
 use crate::cgroup::Cgroup;
 use crate::expect::{Expect, field};
+use crate::field;
 use crate::lab::Lab;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
@@ -50,8 +51,7 @@ fn of_all_threads(pid: u32, name: &str) -> Result<BTreeSet<String>> {
     let mut threads = 0;
     for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         let status = std::fs::read_to_string(thread?.path().join("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        values.insert(line.with_context(|| format!("no {name} in the status"))?.trim().to_owned());
+        values.insert(field::text(&status, name).with_context(|| format!("no {name} in the status"))?.to_owned());
         threads += 1;
     }
     ensure!(threads > 2, "{threads} threads: one reads, one writes the log, and one or more write what was found");

@@ -1,6 +1,7 @@
 //! Which processes live in a lab.
 
 use crate::actor::step::Arg;
+use crate::field;
 use crate::lab::Lab;
 use crate::wait::until;
 use anyhow::{Context, Result};
@@ -44,5 +45,5 @@ impl Lab {
 /// The parent of a process that has not ended.
 pub(crate) fn parent_of(pid: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+    field::number(&status, "PPid")?.try_into().ok()
 }

@@ -4,6 +4,7 @@ use super::gap::without_a_gap;
 use super::programs::{held_by, still_loaded};
 use super::unit::{CONFIG, FAR, Unit, output, run, until};
 use super::{Check, skip};
+use crate::field;
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -67,14 +68,14 @@ fn privileges(unit: &mut Unit) -> Result<String> {
     for thread in fs::read_dir(format!("/proc/{}/task", unit.process()?))? {
         let status = fs::read_to_string(thread?.path().join("status"))?;
         for (name, expected) in [
-            ("Uid:", [uid; 4].join("\t")),
-            ("CapPrm:", "0".repeat(16)),
-            ("CapEff:", "0".repeat(16)),
-            ("CapAmb:", "0".repeat(16)),
-            ("NoNewPrivs:", "1".to_owned()),
-            ("Seccomp:", "2".to_owned()),
+            ("Uid", [uid; 4].join("\t")),
+            ("CapPrm", "0".repeat(16)),
+            ("CapEff", "0".repeat(16)),
+            ("CapAmb", "0".repeat(16)),
+            ("NoNewPrivs", "1".to_owned()),
+            ("Seccomp", "2".to_owned()),
         ] {
-            let value = status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            let value = field::text(&status, name);
             ensure!(value == Some(&expected), "{name} is {value:?}, expected {expected}");
         }
         threads += 1;

@@ -5,6 +5,8 @@
 
 #![expect(clippy::print_stdout, reason = "the results are this program's output")]
 
+#[path = "../field.rs"]
+mod field;
 mod gap;
 mod life;
 mod names;

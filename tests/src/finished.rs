@@ -1,7 +1,7 @@
 //! Commands that end by themselves: their exit status, and what they have said.
 
+use crate::parent::ends_with_parent;
 use crate::player::Guard;
-use crate::supervise::ends_with_parent;
 use anyhow::{Context, Result, ensure};
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -22,7 +22,7 @@ impl Finished {
     /// Runs a command to its end.
     pub(crate) fn of(command: &mut Command) -> Result<Self> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        ends_with_parent(command, None);
+        ends_with_parent(command);
         let mut process = Guard::spawn(command)?;
         let (output, log) = process.streams()?;
         // Both while it runs: a stream that nobody reads would hold it up.

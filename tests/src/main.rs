@@ -20,6 +20,7 @@ mod misses;
 mod mounts;
 mod namespace;
 mod net;
+mod parent;
 mod player;
 mod podman;
 mod programs;

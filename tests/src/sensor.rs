@@ -2,9 +2,9 @@
 
 use crate::counters::{self, Counters};
 use crate::manager::Manager;
+use crate::parent::ends_with_parent;
 use crate::player::Guard;
 use crate::refusals;
-use crate::supervise::ends_with_parent;
 use crate::tail::Tail;
 use crate::wait::until;
 use anyhow::{Context, Result, bail, ensure};
@@ -94,7 +94,7 @@ impl Sensor {
         // Appending makes the file if it is not there, and leaves it if it is the output.
         File::options().create(true).append(true).open(&out)?;
         command.stdin(Stdio::null()).stdout(output).stderr(File::create(&log)?);
-        ends_with_parent(&mut command, None);
+        ends_with_parent(&mut command);
         let mut process = Guard::spawn(&mut command)?;
         let pid = process.pid();
         let mut tail = Tail::new(&log)?;

@@ -2,8 +2,9 @@
 //! signal, a panic or a kill. The suite's processes go with it: actors when their stream to it closes, sensors by the
 //! signal that the kernel sends when a parent ends.
 
+use crate::parent::ends_with_parent;
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -46,7 +47,8 @@ pub(crate) fn run() -> Result<ExitCode> {
     std::fs::copy(std::env::current_exe()?, &program).context("the suite")?;
     let mut command = Command::new(program);
     command.args(std::env::args_os().skip(1)).env(VARIABLE, &path);
-    ends_with_parent(&mut command, Some(signals));
+    ends_with_parent(&mut command);
+    unblock(&mut command, signals);
     let suite = command.spawn().context("cannot start the suite")?;
     let pid = Pid::from_child(&suite);
     let code = loop {
@@ -109,18 +111,14 @@ fn remove(directory: &Path) -> Result<()> {
     })
 }
 
-/// Makes the process that `command` starts end when the calling thread does, and gives it back signals that are blocked
-/// here.
-pub(crate) fn ends_with_parent(command: &mut Command, blocked: Option<libc::sigset_t>) {
+/// Gives the process that `command` starts the signals back that are blocked here.
+fn unblock(command: &mut Command, signals: libc::sigset_t) {
     let before_exec = move || {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
-        if let Some(set) = blocked {
-            // SAFETY: the set is a local variable, and the old one is not wanted.
-            unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
-        }
+        // SAFETY: the set is a local variable, and the old one is not wanted.
+        unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const signals, std::ptr::null_mut()) };
         Ok(())
     };
-    // SAFETY: two system calls and no allocation between fork and exec.
+    // SAFETY: a system call and no allocation between fork and exec.
     unsafe { command.pre_exec(before_exec) };
 }
 

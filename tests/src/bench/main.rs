@@ -13,6 +13,8 @@ mod field;
 mod figure;
 #[path = "../net.rs"]
 mod net;
+#[path = "../parent.rs"]
+mod parent;
 mod place;
 mod process;
 mod programs;

@@ -1,12 +1,12 @@
 //! A sensor that is measured: configured through its standard input, so that it needs no file and finds none of the host's.
 
+use crate::parent::ends_with_parent;
 use crate::wait;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, Write as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -36,8 +36,7 @@ impl Sensor {
         let mut command = Command::new(binary);
         command.args(["run", "--format", "json", "--config", "/dev/stdin"]);
         command.stdin(file).stdout(output).stderr(Stdio::piped());
-        // SAFETY: a system call and no allocation between fork and exec.
-        unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
+        ends_with_parent(&mut command);
         let start = Instant::now();
         let mut process = command.spawn().with_context(|| binary.display().to_string())?;
         let mut log = BufReader::new(process.stderr.take().context("no log")?);

@@ -1,10 +1,10 @@
 //! Work whose price is measured: this program once more, in a place of its own (see [`place`]), which tells what the work itself has taken.
 
-use crate::cost::actor::path;
+use crate::cost::actor::{connects_first, path};
 use crate::cost::{COUNTED, prepare};
+use crate::parent::ends_with_parent;
 use crate::place;
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
@@ -52,8 +52,7 @@ pub(crate) fn perform(work: Work) -> Result<Taken> {
 
 fn done_by(command: &mut Command, work: Work) -> Result<Taken> {
     command.env_clear().env(VARIABLE, serde_json::to_string(&work)?).stdin(Stdio::null()).stderr(Stdio::inherit());
-    // SAFETY: a system call and no allocation between fork and exec.
-    unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
+    ends_with_parent(command);
     let output = command.output()?;
     ensure!(output.status.success(), "{work:?}: {}", output.status);
     serde_json::from_slice(&output.stdout).with_context(|| format!("{work:?} says {}", output.stdout.escape_ascii()))
@@ -128,13 +127,7 @@ fn shells(all: Shells) -> Result<Taken> {
 fn bash(Shells { times, pause }: Shells, to: SocketAddr) -> Result<()> {
     let mut command = Command::new(path("sh"));
     command.env_clear().arg0("sh").arg("-i").stdin(Stdio::null());
-    let connect = move || {
-        // Closed by the execution.
-        std::mem::forget(TcpStream::connect(to)?);
-        Ok(())
-    };
-    // SAFETY: this process has one thread, so its child may do whatever it could do itself.
-    unsafe { command.pre_exec(connect) };
+    connects_first(&mut command, to);
     for _ in 0..times {
         let status = command.status()?;
         if !status.success() {

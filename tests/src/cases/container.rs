@@ -7,10 +7,10 @@ use crate::actor::step::{How, Outcome, Step, connect, connect_by, exec, report};
 use crate::expect::{Expect, field};
 use crate::finished::Finished;
 use crate::lab::{Lab, parent_of, which};
+use crate::parent::ends_with_parent;
 use crate::player::Guard;
 use crate::podman::{Container, Podman};
 use crate::sensor::{ALERTS, Sensor};
-use crate::supervise::ends_with_parent;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -98,7 +98,7 @@ impl Inside {
         command.arg("--rootfs").arg(&root).arg(&file).args(["-c", &script]);
         let output = || File::options().create(true).append(true).open(lab.directory().join("output"));
         command.stdin(Stdio::null()).stdout(output()?).stderr(output()?);
-        ends_with_parent(&mut command, None);
+        ends_with_parent(&mut command);
         let mut process = Guard::spawn(&mut command)?;
         let (connection, near) = listener.accept_unless(|| match process.ended()? {
             Some(status) => bail!("the container ended with {status}: {}", lab.output()),

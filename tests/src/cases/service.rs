@@ -62,7 +62,7 @@ fn life(lab: &Lab) -> Result<()> {
 fn refused(lab: &Lab) -> Result<()> {
     let manager = Manager::new(lab.directory(), NEVER)?;
     let mut command = command(lab.binary(), lab.directory(), "[rule]\nspam = 1\n")?;
-    crate::supervise::ends_with_parent(&mut command, None);
+    crate::parent::ends_with_parent(&mut command);
     command.envs(manager.environment()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let status = command.status()?;
     ensure!(status.code() == Some(3), "it ended with {status}");

@@ -163,20 +163,24 @@ fn done(task: &Task, listener: &TcpListener) -> Result<()> {
             let mut command = Command::new(path(name));
             command.env_clear().arg0(name).args(rest);
             if let Some(to) = *connect {
-                // SAFETY: this process has one thread, so its child may do whatever it could do itself.
-                unsafe {
-                    command.pre_exec(move || {
-                        // Closed by the execution.
-                        std::mem::forget(TcpStream::connect(to)?);
-                        Ok(())
-                    });
-                }
+                connects_first(&mut command, to);
             }
             let status = command.status()?;
             ensure!(status.success(), "{name}: {status}");
         }
     }
     Ok(())
+}
+
+/// Has the process that `command` starts connect before it executes. Only for a process with one thread.
+pub(crate) fn connects_first(command: &mut Command, to: SocketAddr) {
+    let connect = move || {
+        // Closed by the execution.
+        std::mem::forget(TcpStream::connect(to)?);
+        Ok(())
+    };
+    // SAFETY: this process has one thread, so its child may do whatever it could do itself.
+    unsafe { command.pre_exec(connect) };
 }
 
 fn say(answer: &Answer) -> Result<()> {

@@ -1,12 +1,12 @@
 //! A tool at work: its processes, whose output is read and thrown away, and what must be undone when it ends.
 
 use super::audit::Audit;
+use crate::parent::ends_with_parent;
 use crate::process::named;
 use crate::worker::{Shells, Work, perform};
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::Read;
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,9 +23,9 @@ const KEPT: usize = 2000;
 
 /// A tool at work. It ends when this is dropped.
 pub(crate) struct Tool {
-    processes: Vec<Process>,
     /// Dropped first: its rules go before the daemon does.
     audit: Option<Audit>,
+    processes: Vec<Process>,
 }
 
 struct Process {
@@ -42,7 +42,7 @@ impl Tool {
         let file = audit.as_ref().map(Audit::log);
         let processes =
             commands.into_iter().map(|command| Process::start(command, file.clone())).collect::<Result<_>>()?;
-        let mut tool = Self { processes, audit };
+        let mut tool = Self { audit, processes };
         if let Some(audit) = &mut tool.audit {
             let start = Instant::now();
             while let Err(error) = audit.watch() {
@@ -87,18 +87,10 @@ impl Tool {
     }
 }
 
-impl Drop for Tool {
-    fn drop(&mut self) {
-        self.audit = None;
-        self.processes.clear();
-    }
-}
-
 impl Process {
     fn start(mut command: Command, file: Option<PathBuf>) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // SAFETY: a system call and no allocation between fork and exec.
-        unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
+        ends_with_parent(&mut command);
         let mut child = command.spawn().with_context(|| command.get_program().to_string_lossy().into_owned())?;
         let (written, said) = (Arc::default(), Arc::default());
         let output = child.stdout.take().context("no output")?;

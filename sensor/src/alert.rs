@@ -35,11 +35,12 @@ pub struct Finding<'a> {
     pub assumed: &'a [Field],
 }
 
-impl<'a> Finding<'a> {
-    /// The connection that the alert tells of. One that the rule does not require must be that of standard input or output.
-    fn known(&self) -> Option<&'a Value> {
+impl Finding<'_> {
+    /// What the alert tells: a connection that the rule does not require must be that of standard input or output.
+    fn told(self) -> Self {
         let is_theirs = |connection: &&Value| streams::hold(self.exec, connection, text::accepted(connection));
-        self.connection.filter(|connection| self.rule.requires_connection || is_theirs(connection))
+        let told = |connection: &&Value| self.rule.requires_connection || is_theirs(connection);
+        Self { connection: self.connection.filter(told), ..self }
     }
 
     /// Whether the rule requires a connection and none is known.
@@ -63,8 +64,8 @@ impl<'a> Finding<'a> {
 /// The alert for a finding. `created` is when the sensor made it.
 #[must_use]
 pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
-    let Finding { rule, exec, elapsed_ms, assumed, .. } = *finding;
-    let known = finding.known();
+    let finding = &finding.told();
+    let Finding { rule, connection: known, exec, elapsed_ms, assumed, .. } = *finding;
     let connection = known.unwrap_or(&Value::Null);
     let created = created.to_string();
     let network = match known {
@@ -180,7 +181,7 @@ fn id(finding: &Finding<'_>) -> String {
         facts.and_then(|facts| facts.event_id.map(String::from)).unwrap_or_else(|| document.to_string())
     };
     let Digest(bytes) =
-        Digest::of(&[finding.rule.id, &finding.known().map(identity).unwrap_or_default(), &identity(finding.exec)]);
+        Digest::of(&[finding.rule.id, &finding.connection.map(identity).unwrap_or_default(), &identity(finding.exec)]);
     bytes.iter().take(16).fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex

@@ -24,7 +24,7 @@ use crate::enrich::user::Users;
 use crate::event::decode::{self, DecodeError};
 use crate::event::ecs::{Extras, Origin};
 use crate::event::facts::Facts;
-use crate::event::{BootTime, Connection, Exec, Reason, WallOffset, WallTime};
+use crate::event::{BootTime, Connection, Exec, ProcessKey, Reason, WallOffset, WallTime};
 use crate::health::losses::{Ledger, Losses};
 use crate::kernel::counters::Counters;
 use crate::life::Life;
@@ -175,8 +175,7 @@ impl Pipeline {
     }
 
     fn connection(&mut self, event: &Connection) {
-        let key = Key::new(&self.origin.host_id, &self.origin.entity_id(event.process));
-        let at = Moment::on_boot_clock(&self.origin.boot_id, event.at, self.origin.offset.wall(event.at));
+        let (key, at) = self.place(event.process, event.at);
         if self.detector.holds(&key, &at, event.arm) {
             self.stats.duplicates += 1;
             return;
@@ -228,10 +227,15 @@ impl Pipeline {
         }
     }
 
+    /// Where an event of a process stands for the rules.
+    fn place(&self, process: ProcessKey, at: BootTime) -> (Key, Moment) {
+        let key = Key::new(&self.origin.host_id, &self.origin.entity_id(process));
+        (key, Moment::on_boot_clock(&self.origin.boot_id, at, self.origin.offset.wall(at)))
+    }
+
     /// The offset by which an execution is dated: that of the connection which it would match, or today's.
     fn offset_of(&self, event: &Exec) -> WallOffset {
-        let key = Key::new(&self.origin.host_id, &self.origin.entity_id(event.process));
-        let at = Moment::on_boot_clock(&self.origin.boot_id, event.at, self.origin.offset.wall(event.at));
+        let (key, at) = self.place(event.process, event.at);
         match self.detector.matching(&key, &at) {
             Some(Payload::Connection(held)) => held.offset,
             Some(Payload::Exec) | None => self.origin.offset,

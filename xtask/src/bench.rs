@@ -59,6 +59,13 @@ enum Part {
     Replay,
 }
 
+impl Part {
+    /// As it is called on the command line, here and by the program that measures.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 /// What was measured in a part.
 #[derive(Serialize)]
 struct Measured {
@@ -91,8 +98,7 @@ pub(crate) fn bench(root: &Path, options: &Options) -> Result<ExitCode> {
         let mut lines = Vec::new();
         let done = measure(*part, root, options, &mut lines);
         let error = done.err().map(|error| format!("{error:#}"));
-        let name = part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        let measured = Measured { part: name, seconds: start.elapsed().as_secs_f64(), lines, error };
+        let measured = Measured { part: part.name(), seconds: start.elapsed().as_secs_f64(), lines, error };
         println!("\n{}", table::of(&measured));
         report.parts.push(measured);
     }
@@ -122,7 +128,7 @@ fn measure(part: Part, root: &Path, options: &Options, lines: &mut Vec<Line>) ->
     if options.quick {
         command.arg("--quick");
     }
-    command.args(part.to_possible_value().map(|value| value.get_name().to_owned()));
+    command.arg(part.name());
     if part == Part::Storm {
         match peers::obtain(root) {
             Ok(tree) => {

@@ -14,8 +14,7 @@ const LONGEST: usize = 200;
 
 /// What happened, in one sentence.
 pub(super) fn message(finding: &Finding<'_>) -> String {
-    let Finding { exec, elapsed_ms, assumed, .. } = *finding;
-    let connection = finding.known();
+    let Finding { connection, exec, elapsed_ms, assumed, .. } = *finding;
     let streams = connection.is_some_and(|connection| streams::hold(exec, connection, accepted(connection)));
     let mut sentence = actor(exec);
     let _ = match command_line(exec) {

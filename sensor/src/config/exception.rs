@@ -2,7 +2,6 @@
 
 use super::parse::{self, Text};
 use crate::detect::exception::{Conditions, Exception};
-use crate::detect::rule;
 use ipnet::IpNet;
 use jiff::civil::Date;
 use serde::de::{Deserialize, Deserializer, Error as _};
@@ -104,11 +103,7 @@ fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
 }
 
 fn rule_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let read = |text: &str| match rule::find(text) {
-        Some(rule) => Ok(Some(rule.id.to_owned())),
-        None => Err(format!("there is no rule {text:?}")),
-    };
-    deserializer.deserialize_str(Text { allowed: parse::RULE_IDS, read })
+    parse::rule_id(deserializer).map(|id| Some(id.to_owned()))
 }
 
 fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Date>, D::Error> {

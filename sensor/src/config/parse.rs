@@ -146,16 +146,21 @@ pub(super) fn excluded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     Ok(networks.into_iter().map(|Network(network)| network).collect())
 }
 
+/// A rule; its id.
+pub(super) fn rule_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static str, D::Error> {
+    let read = |text: &str| match rule::find(text) {
+        Some(rule) => Ok(rule.id),
+        None => Err(format!("there is no rule {text:?}")),
+    };
+    deserializer.deserialize_str(Text { allowed: RULE_IDS, read })
+}
+
 /// A list of rules, not all of them.
 pub(super) fn disabled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<&'static str>, D::Error> {
     struct Id(&'static str);
     impl<'de> Deserialize<'de> for Id {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let read = |text: &str| match rule::find(text) {
-                Some(rule) => Ok(rule.id),
-                None => Err(format!("there is no rule {text:?}")),
-            };
-            deserializer.deserialize_str(Text { allowed: RULE_IDS, read }).map(Self)
+            rule_id(deserializer).map(Self)
         }
     }
     let mut ids: Vec<&'static str> = Vec::<Id>::deserialize(deserializer)?.into_iter().map(|Id(id)| id).collect();

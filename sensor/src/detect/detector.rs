@@ -21,6 +21,13 @@ pub struct Found<P> {
     pub assumed: Vec<Field>,
 }
 
+impl<P> Found<P> {
+    /// All rules that match, the one that names the alert first.
+    pub fn rules(&self) -> impl Iterator<Item = &'static Rule> {
+        std::iter::once(self.rule).chain(self.others.iter().copied())
+    }
+}
+
 /// The state of all rules.
 #[derive(Debug)]
 pub struct Detector<P> {
@@ -126,8 +133,7 @@ mod tests {
 
     fn push(detector: &mut Detector<u8>, event: &Value, payload: u8, assume: bool) -> Option<Told> {
         let found = detector.push(&Facts::from_value(event).unwrap(), &payload, assume)?;
-        let rules = std::iter::once(found.rule).chain(found.others);
-        Some((rules.map(|rule| rule.id).collect(), found.connection))
+        Some((found.rules().map(|rule| rule.id).collect(), found.connection))
     }
 
     const CHILD: &str = "reverse-shell-via-child";

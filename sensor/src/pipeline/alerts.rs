@@ -39,7 +39,7 @@ impl Pipeline {
 
     /// An execution, of this number and dated by this offset, has matched: tells it, or counts it to be told later, or as excepted.
     pub(super) fn alert(&mut self, found: &Found<Payload>, exec: &Exec, at: (u64, WallOffset), extras: &Extras) {
-        self.stats.matched(std::iter::once(found.rule).chain(found.others.iter().copied()));
+        self.stats.matched(found.rules());
         let (boot, _) = clock::now();
         let mut looked_up = None;
         if !self.exceptions.is_empty() {

@@ -7,7 +7,7 @@
 use super::figure::{Figure, Line};
 use crate::tally::Tally;
 use crate::vm::programs;
-use crate::{apt, shell};
+use crate::{apt, setup, shell};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -98,10 +98,7 @@ fn read(root: &Path) -> Result<Option<Figures>> {
 
 /// Builds the program, and counts.
 fn count(root: &Path) -> Result<Figures> {
-    if shell::find(VALGRIND).is_none() {
-        ensure!(apt::is_debian(), "counting instructions needs {VALGRIND}");
-        apt::install(&[VALGRIND])?;
-    }
+    setup::for_program(VALGRIND, VALGRIND)?;
     let program = programs::build(root, std::env::consts::ARCH)?.bench;
     let one = |stage: &&str| {
         let [short, long] = [EVENTS, 2 * EVENTS].map(|events| total(root, &program, stage, events));

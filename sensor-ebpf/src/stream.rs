@@ -35,11 +35,19 @@ fn file(slots: *const u8, descriptor: usize) -> Option<Kptr<Probed>> {
 #[inline(always)]
 pub(crate) fn stdin_is_socket<A: Access>(task: Kptr<A>) -> Option<bool> {
     let file = file(slots(task)?, 0)?;
-    if file.is_null() {
-        return Some(false);
-    }
+    if file.is_null() { Some(false) } else { is_socket(file) }
+}
+
+#[inline(always)]
+fn is_socket(file: Kptr<Probed>) -> Option<bool> {
     let mode: u16 = file.follow(offset!(file_inode))?.read(offset!(inode_mode))?;
     Some(mode & S_IFMT == S_IFSOCK)
+}
+
+/// The socket that a file is known to be.
+#[inline(always)]
+fn sock(file: Kptr<Probed>) -> Option<Kptr<Probed>> {
+    file.follow(offset!(file_private_data))?.follow(offset!(socket_sk))
 }
 
 /// The socket behind a descriptor of a task: `None` if it cannot be read, `Some(None)` if it is no socket.
@@ -51,14 +59,10 @@ pub(crate) fn socket_of(task: Kptr<Probed>, descriptor: u64) -> Option<Option<Kp
         return Some(None);
     }
     let file = file(table.read(offset!(fdtable_fd))?, descriptor as usize)?;
-    if file.is_null() {
+    if file.is_null() || !is_socket(file)? {
         return Some(None);
     }
-    let mode: u16 = file.follow(offset!(file_inode))?.read(offset!(inode_mode))?;
-    if mode & S_IFMT != S_IFSOCK {
-        return Some(None);
-    }
-    file.follow(offset!(file_private_data))?.follow(offset!(socket_sk)).map(Some)
+    sock(file).map(Some)
 }
 
 /// Writes what stands on standard input, output and error of `task`.
@@ -85,7 +89,7 @@ fn describe(slots: *const u8, descriptor: usize, stream: *mut Stream) -> Option<
     // SAFETY: the caller's memory is a whole Stream.
     let stream = unsafe { &mut *stream };
     match inode.read::<u16>(offset!(inode_mode))? & S_IFMT {
-        S_IFSOCK => socket(file.follow(offset!(file_private_data))?.follow(offset!(socket_sk))?, stream),
+        S_IFSOCK => socket(sock(file)?, stream),
         S_IFIFO => Some(STREAM_PIPE),
         S_IFREG => Some(STREAM_FILE),
         S_IFCHR => {

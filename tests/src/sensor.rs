@@ -4,7 +4,7 @@ use crate::counters::{self, Counters};
 use crate::manager::Manager;
 use crate::parent::ends_with_parent;
 use crate::player::Guard;
-use crate::refusals;
+use crate::refusals::Refusals;
 use crate::tail::Tail;
 use crate::wait::until;
 use anyhow::{Context, Result, bail, ensure};
@@ -39,6 +39,7 @@ pub(crate) struct Sensor {
     directory: PathBuf,
     alerts: Mutex<Tail>,
     log: Mutex<Tail>,
+    refusals: Refusals,
 }
 
 /// How a sensor ended.
@@ -95,6 +96,7 @@ impl Sensor {
         File::options().create(true).append(true).open(&out)?;
         command.stdin(Stdio::null()).stdout(output).stderr(File::create(&log)?);
         ends_with_parent(&mut command);
+        let refusals = Refusals::from_now();
         let mut process = Guard::spawn(&mut command)?;
         let pid = process.pid();
         let mut tail = Tail::new(&log)?;
@@ -111,7 +113,7 @@ impl Sensor {
         let ready = ready.with_context(|| format!("sensor log:\n{}", tail.last(30)))?;
         let hooks = hooks(&ready).with_context(|| format!("no hooks in {ready}"))?;
         let (alerts, log) = (Mutex::new(Tail::new(&out)?), Mutex::new(tail));
-        Ok(Self { process: Mutex::new(process), pid, hooks, directory: directory.to_owned(), alerts, log })
+        Ok(Self { process: Mutex::new(process), pid, hooks, directory: directory.to_owned(), alerts, log, refusals })
     }
 
     /// The same, where what was started only stands for the sensor and ends with its status: the sensor itself is another process.
@@ -136,16 +138,19 @@ impl Sensor {
 
     /// The alerts so far that `wanted` takes.
     pub(crate) fn alerts(&self, wanted: impl Fn(&Value) -> bool) -> Result<Vec<Value>> {
+        self.of_alerts(|alert| wanted(alert).then(|| alert.clone()))
+    }
+
+    /// What `part` takes of the alerts so far, for tests with so many that copies of whole ones take much memory.
+    pub(crate) fn of_alerts<T>(&self, part: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>> {
         let mut tail = lock(&self.alerts);
         tail.read().context("alerts")?;
-        Ok(tail.documents()?.iter().filter(|alert| wanted(alert)).cloned().collect())
+        Ok(tail.documents()?.iter().filter_map(part).collect())
     }
 
     /// How many alerts so far `wanted` takes.
     pub(crate) fn count_alerts(&self, wanted: impl Fn(&Value) -> bool) -> Result<usize> {
-        let mut tail = lock(&self.alerts);
-        tail.read().context("alerts")?;
-        Ok(tail.documents()?.iter().filter(|alert| wanted(alert)).count())
+        Ok(self.of_alerts(|alert| wanted(alert).then_some(()))?.len())
     }
 
     /// The last lines of its log.
@@ -223,7 +228,7 @@ impl Sensor {
         let counters = counters.with_context(|| format!("no counters at the end, log:\n{}", self.log_tail()))?;
         counters.balance()?;
         ensure!(!self.said(" disagree: ")?, "its counters disagree, log:\n{}", self.log_tail());
-        refusals::none_of(self.pid)?;
+        self.refusals.none_of(self.pid)?;
         self.alerts(|_| false).context("the output holds something else than alerts")?;
         Ok(counters)
     }

@@ -9,6 +9,9 @@ use std::fs;
 pub(crate) struct Usage {
     /// `VmRSS` of proc_pid_status(5).
     pub(crate) resident: u64,
+    /// `RssAnon` and `VmSwap`: what the process itself has taken. Pages of files, its program's too, the kernel takes away where they
+    /// lie unused, and brings back when they are needed.
+    pub(crate) anonymous: u64,
     /// `VmHWM`: the most that it ever was, or since it was last forgotten.
     pub(crate) peak: u64,
     /// Open descriptors.
@@ -25,6 +28,7 @@ pub(crate) fn of(pid: u32) -> Result<Usage> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
     Ok(Usage {
         resident: number("VmRSS")?,
+        anonymous: number("RssAnon")? + number("VmSwap")?,
         peak: number("VmHWM")?,
         descriptors,
         threads: usize::try_from(number("Threads")?)?,
@@ -42,7 +46,8 @@ mod tests {
     #[test]
     fn this_process_uses_something() {
         let usage = super::of(std::process::id()).unwrap();
-        assert!(usage.resident > 100 && usage.peak >= usage.resident && usage.descriptors > 2 && usage.threads > 0);
+        assert!(usage.anonymous > 10 && usage.resident > usage.anonymous);
+        assert!(usage.peak >= usage.resident && usage.descriptors > 2 && usage.threads > 0);
         assert!(super::of(u32::MAX).is_err());
     }
 }

@@ -138,9 +138,8 @@ fn stream(lab: &Lab) -> Result<()> {
     ensure!(counters.sum("exec", "lost_") == 0, "executions were lost: {counters:?}");
     let mut told = BTreeMap::<u64, u32>::new();
     for sensor in &sensors {
-        for alert in sensor.alerts(|alert| is_of(alert, &bash))? {
-            let pid = field(&alert, "process.pid").and_then(Value::as_u64).context("no process.pid")?;
-            *told.entry(pid).or_default() += 1;
+        for pid in sensor.of_alerts(|alert| is_of(alert, &bash).then(|| field(alert, "process.pid")?.as_u64()))? {
+            *told.entry(pid.context("no process.pid")?).or_default() += 1;
         }
     }
     let twice: Vec<_> = told.iter().filter(|(_, times)| **times != 1).collect();

@@ -32,16 +32,8 @@ impl Tests {
 
     /// All of them on a distribution, with the hooks that the sensor chooses.
     pub(crate) fn shells(image: PathBuf) -> Self {
-        let arguments = &["--jobs", "3", "--no-storms"];
-        Self {
-            name: "shells",
-            memory_mib: 512,
-            cpus: 2,
-            disk: Some(image),
-            service: false,
-            each_hook: false,
-            arguments,
-        }
+        let (arguments, disk) = (&["--jobs", "3", "--no-storms"], Some(image));
+        Self { name: "shells", memory_mib: 768, cpus: 2, disk, service: false, each_hook: false, arguments }
     }
 
     /// None of them: it is measured what they would make the programs of the kernel side do. One processor, whose instructions

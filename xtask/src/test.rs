@@ -61,7 +61,7 @@ enum Step {
     Systemd,
     /// The sensor in a container, started by podman with the scripts of `deploy/container`, as root
     Containers,
-    /// The end-to-end tests in virtual machines, each kind of hook forced in turn
+    /// The end-to-end tests in virtual machines, with each kind of hook
     Vm,
 }
 

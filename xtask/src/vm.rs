@@ -1,4 +1,4 @@
-//! Virtual machines: the end-to-end tests on real kernels, each kind of hook forced in turn.
+//! Virtual machines: the end-to-end tests on real kernels, with each kind of hook.
 //!
 //! The kernels are Debian's, fetched once ([`kernels`]). Each boots in QEMU ([`machine`]) with an initramfs that holds the
 //! tests and the sensor, linked statically ([`programs`], [`initramfs`]). A guest tells its results over its serial console

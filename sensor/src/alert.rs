@@ -24,7 +24,7 @@ pub struct Finding<'a> {
     pub rule: &'static Rule,
     /// The other rules that match.
     pub others: &'a [&'static Rule],
-    /// The connection's document. None if the rule requires none and none is known, or if it is assumed: the kernel side could not say
+    /// The connection's document. None if the rule asks for none, or if it is assumed: the kernel side could not say
     /// whether there was one, since its table of connections was overrun.
     pub connection: Option<&'a Value>,
     /// The execution's document.
@@ -36,16 +36,9 @@ pub struct Finding<'a> {
 }
 
 impl Finding<'_> {
-    /// What the alert tells: a connection that the rule does not require must be that of standard input or output.
-    fn told(self) -> Self {
-        let is_theirs = |connection: &&Value| streams::hold(self.exec, connection, text::accepted(connection));
-        let told = |connection: &&Value| self.rule.requires_connection || is_theirs(connection);
-        Self { connection: self.connection.filter(told), ..self }
-    }
-
-    /// Whether the rule requires a connection and none is known.
+    /// Whether the rule asks for a connection and none is known.
     fn is_connection_assumed(&self) -> bool {
-        self.rule.requires_connection && self.connection.is_none()
+        self.rule.requires_connection() && self.connection.is_none()
     }
 
     fn rules(&self) -> impl Iterator<Item = &'static Rule> {
@@ -64,13 +57,12 @@ impl Finding<'_> {
 /// The alert for a finding. `created` is when the sensor made it.
 #[must_use]
 pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
-    let finding = &finding.told();
     let Finding { rule, connection: known, exec, elapsed_ms, assumed, .. } = *finding;
     let connection = known.unwrap_or(&Value::Null);
     let created = created.to_string();
     let network = match known {
         Some(connection) => ["source", "destination", "network"].map(|name| (name, section(connection, name))),
-        None if finding.rules().all(|rule| rule.requires_connection) => Default::default(),
+        None if finding.rules().all(Rule::requires_connection) => Default::default(),
         None => streams::network(exec),
     };
     let process = ["process", "user", "host", "container", "orchestrator"]

@@ -124,7 +124,7 @@ impl Summary {
         nearest.sort_by_key(|miss| miss.place);
         nearest.iter().try_for_each(|miss| writeln!(out, "{}", miss.line))?;
         for (rule, Tally { near, matches, processes }) in rules {
-            let of = if rule.requires_connection {
+            let of = if rule.requires_connection() {
                 "with connections or executions"
             } else {
                 "that executed something on a TCP socket"

@@ -47,13 +47,14 @@ impl Candidate {
     #[must_use]
     pub fn judge(rule: &Rule, parameters: &Parameters, facts: &Facts<'_>) -> Verdict {
         let Rule { connection, exec, .. } = rule;
-        let is_connection = connection.holds(facts, &parameters.excluded, Unsearched::Holds);
+        let connection =
+            connection.as_ref().filter(|stage| stage.holds(facts, &parameters.excluded, Unsearched::Holds));
         let is_exec = exec.holds(facts, &parameters.excluded, Unsearched::Holds);
-        if !is_connection && !is_exec {
+        if connection.is_none() && !is_exec {
             return Verdict::Irrelevant;
         }
         let assumed = if is_exec { rule.assumed(parameters, facts) } else { Vec::new() };
-        let connection = is_connection.then(|| connection.key(facts)).flatten();
+        let connection = connection.and_then(|stage| stage.key(facts));
         let exec = is_exec.then(|| exec.key(facts)).flatten();
         if connection.is_none() && exec.is_none() {
             return Verdict::NoKey;
@@ -89,7 +90,7 @@ pub enum Outcome<P> {
 /// A match of a rule.
 #[derive(Clone, Debug)]
 pub struct Match<P> {
-    /// The first event, and the milliseconds between both. None if the rule requires no connection and none is known.
+    /// The first event, and the milliseconds between both. None if the rule asks for none.
     pub connection: Option<(P, u64)>,
     /// The second event.
     pub exec: P,
@@ -234,7 +235,7 @@ impl<P> Correlator<P> {
             Taken::Match(connection, elapsed_ms) => {
                 Outcome::Match(Match { connection: Some((connection.payload, elapsed_ms)), exec, assumed })
             }
-            _ if !self.rule.requires_connection => Outcome::Match(Match { connection: None, exec, assumed }),
+            _ if !self.rule.requires_connection() => Outcome::Match(Match { connection: None, exec, assumed }),
             Taken::Nothing => Outcome::NoConnection,
             Taken::TooOld(connection, elapsed_ms) => Outcome::TooOld { connection: connection.payload, elapsed_ms },
         }

@@ -36,7 +36,7 @@ pub struct Detector<P> {
 }
 
 impl<P: Clone> Detector<P> {
-    /// One that has seen nothing, and remembers at most so many processes for each rule.
+    /// One that has seen nothing, and remembers at most so many processes for each rule that asks for a connection.
     #[must_use]
     pub fn new(parameters: Parameters, max_processes: usize) -> Self {
         let correlators =
@@ -151,16 +151,18 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_requires_no_connection_tells_it_if_it_is_known() {
+    fn a_rule_that_asks_for_no_connection_matches_whatever_was_before() {
         let mut detector = Detector::new(Parameters::default(), 8);
-        push(&mut detector, &connection(1000), 1, false);
-        let found = push(&mut detector, &exec(1100, &["bash"], Some("198.51.100.1")), 2, false);
-        assert_eq!(found, Some((vec![SOCKET], Some((1, 100)))));
-        push(&mut detector, &connection(2000), 3, false);
-        let found = push(&mut detector, &exec(8000, &["bash"], Some("198.51.100.1")), 4, false);
-        assert_eq!(found, Some((vec![SOCKET], None)), "older than the span");
-        assert_eq!(push(&mut detector, &exec(8100, &["bash"], Some("127.0.0.1")), 5, false), None);
-        assert_eq!(push(&mut detector, &exec(8200, &["bash"], None), 6, false), None);
+        let found = push(&mut detector, &exec(1000, &["bash"], Some("198.51.100.1")), 1, false);
+        assert_eq!(found, Some((vec![SOCKET], None)));
+        push(&mut detector, &connection(2000), 2, false);
+        let found = push(&mut detector, &exec(2100, &["bash"], Some("198.51.100.1")), 3, false);
+        assert_eq!(found, Some((vec![SOCKET], None)), "the connection is still the other rule's");
+        let found = push(&mut detector, &exec(2200, &["bash", "-i"], Some("198.51.100.1")), 4, false);
+        assert_eq!(found, Some((vec![CHILD, SOCKET], Some((2, 200)))));
+        assert_eq!(push(&mut detector, &exec(2300, &["bash"], Some("127.0.0.1")), 5, false), None);
+        assert_eq!(push(&mut detector, &exec(2400, &["bash"], None), 6, false), None);
+        assert_eq!(detector.stats().processes, 1);
     }
 
     #[test]

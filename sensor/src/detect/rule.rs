@@ -35,7 +35,7 @@ pub fn find(id: &str) -> Option<&'static Rule> {
     RULES.into_iter().find(|rule| rule.id == id)
 }
 
-/// A rule: an execution, and a connection of the same process within the span before it.
+/// A rule: an execution and, if one is asked for, a connection of the same process within the span before it.
 #[derive(Debug)]
 pub struct Rule {
     /// Identifies the rule in alerts and on the command line.
@@ -54,15 +54,19 @@ pub struct Rule {
     pub risk_score: u8,
     /// What an attacker would be doing.
     pub threats: &'static [Threat],
-    /// The first event.
-    pub connection: Stage,
-    /// Whether there must have been one. If not, the execution matches by itself, and the connection is told if it is known.
-    pub requires_connection: bool,
-    /// The second event.
+    /// The first event; without one the execution matches by itself.
+    pub connection: Option<Stage>,
+    /// The second event, or the only one.
     pub exec: Stage,
 }
 
 impl Rule {
+    /// Whether the execution matches only after a connection.
+    #[must_use]
+    pub const fn requires_connection(&self) -> bool {
+        self.connection.is_some()
+    }
+
     /// For an execution that matches: the arguments of which an unsearched part had to be taken as what the rule asks
     /// for. None if it matches without.
     #[must_use]

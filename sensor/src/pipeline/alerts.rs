@@ -59,10 +59,10 @@ impl Pipeline {
         let subject = Subject {
             process: self.origin.entity_id(exec.process),
             rule: rule.id,
-            destination: match held(found).filter(|_| rule.requires_connection) {
-                Some(held) => Some(destination(&held.event)),
-                None if rule.requires_connection => None,
-                None => far_end(exec),
+            destination: if rule.requires_connection() {
+                held(found).map(|held| destination(&held.event))
+            } else {
+                far_end(exec)
             },
         };
         match self.noise.judge(&subject, boot) {

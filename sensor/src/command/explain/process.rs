@@ -96,8 +96,8 @@ impl<'j> Judge<'j> {
     }
 
     fn connection(&mut self, step: &Step, facts: &Facts<'_>, document: &Value) {
-        let condition = &self.rule.connection.condition;
-        let unmet = unmet("the connecting program", condition, facts, &self.parameters.excluded);
+        let Some(stage) = &self.rule.connection else { return };
+        let unmet = unmet("the connecting program", &stage.condition, facts, &self.parameters.excluded);
         let connected = Connected { at: step.at, deed: deed(document), unmet };
         if connected.unmet.is_empty() {
             let waiting = Waiting { at: step.at, arm: step.arm, payload: connected.clone() };
@@ -122,7 +122,7 @@ impl<'j> Judge<'j> {
     fn exec(&mut self, step: &Step, facts: &Facts<'_>, document: &Value) {
         let condition = &self.rule.exec.condition;
         let mut unmet = unmet("the executed program", condition, facts, &self.parameters.excluded);
-        if !self.rule.requires_connection {
+        if !self.rule.requires_connection() {
             return self.alone(step, document, &unmet);
         }
         if unmet.is_empty()

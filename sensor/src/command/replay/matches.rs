@@ -67,7 +67,7 @@ fn judge(mut steps: Steps, rules: &[&'static Rule], span_ms: u64, hold: usize) -
         } else {
             let connection = match state.execute(&at, span_ms) {
                 Taken::Match(connection, _) => Some(connection.payload),
-                _ if rules.get(usize::from(rule)).is_some_and(|rule| !rule.requires_connection) => None,
+                _ if rules.get(usize::from(rule)).is_some_and(|rule| !rule.requires_connection()) => None,
                 _ => continue,
             };
             let kept = kept_bytes(connection.unwrap_or(line));

@@ -146,10 +146,9 @@ impl<'s> Stream<'s> {
         let mut stages = Vec::new();
         let mut keyless = false;
         for (number, rule) in (0..).zip(self.rules) {
-            for (name, stage) in [(EXEC, &rule.exec), (CONNECTION, &rule.connection)] {
-                // What a rule does without is no reason for a miss.
-                let idle = name == CONNECTION && self.keep == Keep::Sorts && !rule.requires_connection;
-                if !idle && wanted(stage) {
+            let connection = rule.connection.as_ref().map(|stage| (CONNECTION, stage));
+            for (name, stage) in [(EXEC, &rule.exec)].into_iter().chain(connection) {
+                if wanted(stage) {
                     match stage.key(facts) {
                         Some(key) => stages.push((number, name, key)),
                         None => keyless = true,

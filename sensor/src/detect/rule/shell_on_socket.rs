@@ -3,7 +3,7 @@
 //! Who made the connection, how long ago, and what the shell's arguments are, does not matter. Judged by `sensor.stdio`, which only this sensor
 //! writes: documents without it never match.
 
-use super::common::{CONNECTION, EXECUTION, REMOTE_SHELL};
+use super::common::{EXECUTION, REMOTE_SHELL};
 use super::{Condition, Rule, SHELLS, Severity, Stage};
 use crate::event::facts::Field;
 
@@ -18,8 +18,7 @@ pub static RULE: Rule = Rule {
     severity: Severity::High,
     risk_score: 73,
     threats: REMOTE_SHELL,
-    connection: CONNECTION,
-    requires_connection: false,
+    connection: None,
     exec: Stage {
         event: Condition::All(&[EXECUTION, Condition::Tcp(&[0, 1])]),
         condition: Condition::All(&[Condition::Is(Field::ProcessName, &SHELLS), Condition::Connected(&[0, 1])]),

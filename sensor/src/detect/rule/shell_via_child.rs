@@ -18,8 +18,7 @@ pub static RULE: Rule = Rule {
     severity: Severity::Medium,
     risk_score: 47,
     threats: REMOTE_SHELL,
-    connection: CONNECTION,
-    requires_connection: true,
+    connection: Some(CONNECTION),
     exec: Stage {
         event: EXECUTION,
         condition: Condition::All(&[

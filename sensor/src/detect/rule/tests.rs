@@ -39,7 +39,7 @@ fn judge(stage: &Stage, document: &Value, unsearched: Unsearched) -> bool {
 
 fn connects(pointer: &str, value: Value) -> bool {
     let rule = &REVERSE_SHELL_VIA_CHILD;
-    judge(&rule.connection, &with(connection(), pointer, value), Unsearched::Absent)
+    judge(rule.connection.as_ref().unwrap(), &with(connection(), pointer, value), Unsearched::Absent)
 }
 
 fn execs(pointer: &str, value: Value) -> bool {
@@ -51,7 +51,7 @@ fn the_plain_events_are_stages() {
     assert!(connects("/none", Value::Null));
     assert!(execs("/none", Value::Null));
     assert!(!judge(&REVERSE_SHELL_VIA_CHILD.exec, &connection(), Unsearched::Holds));
-    assert!(!judge(&REVERSE_SHELL_VIA_CHILD.connection, &exec(), Unsearched::Holds));
+    assert!(!judge(REVERSE_SHELL_VIA_CHILD.connection.as_ref().unwrap(), &exec(), Unsearched::Holds));
 }
 
 #[test]

@@ -173,10 +173,13 @@ impl Entry {
     }
 }
 
+/// Bytes that most files below /proc/PID fit into: read by one call, and another one that sees the end.
+const USUAL: usize = 1024;
+
 fn read(directory: &OwnedFd, file: &str, most: usize) -> Result<(Vec<u8>, bool), Absent> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = File::from(openat(directory, file, flags, Mode::empty())?);
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(USUAL);
     let result = file.take(most as u64 + 1).read_to_end(&mut bytes);
     result.map_err(|error| Errno::from_io_error(&error).map_or(Absent::Unreadable, Absent::from))?;
     let more = bytes.len() > most;

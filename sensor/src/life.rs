@@ -313,11 +313,3 @@ impl Totals {
         })
     }
 }
-
-/// The document for a person, on one line.
-#[must_use]
-pub fn line(document: &Value) -> String {
-    let text = |place: &str| document.pointer(place).and_then(Value::as_str).unwrap_or_default();
-    let message = crate::alert::text::printable(text("/message"));
-    format!("{} {}: {message}\n", text("/@timestamp"), text("/log/level"))
-}

@@ -3,11 +3,14 @@
 //! Whoever writes to that terminal passes what it writes through [`above`]: one write then takes the line away, brings the text, and
 //! puts the line back, so that the kernel keeps it from others' writes (tty_write of the kernel holds a lock for one write(2)). A thread
 //! of its own draws the line: a terminal that is held up by its user holds up nothing else.
+//!
+//! The line belongs to the foreground of the terminal: a sensor that its shell has moved to the background (`bg`, `&`) has none, and
+//! neither draws nor erases anything; moved to the foreground (`fg`) it has one again.
 
 use crate::render::look::Look;
 use crate::render::sheet::one_line;
 use rustix::fs::fstat;
-use rustix::process::getpgrp;
+use rustix::process::{Pid, getpgrp};
 use rustix::termios::tcgetpgrp;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
@@ -44,10 +47,29 @@ pub fn is_stderr() -> bool {
     *IT_IS.get_or_init(|| io::stderr().is_terminal())
 }
 
+/// Whether this process is in the foreground of the terminal that standard error is, if that is its controlling one (tcgetpgrp(3)).
+fn in_front() -> bool {
+    tcgetpgrp(io::stderr()).is_ok_and(|group| group == own_group())
+}
+
+/// The group of processes that a shell moves to the foreground and back. Asked of the kernel once, before the right to ask is given up.
+fn own_group() -> Pid {
+    static GROUP: OnceLock<Pid> = OnceLock::new();
+    *GROUP.get_or_init(getpgrp)
+}
+
 /// Whole lines as they are to be written to the terminal, so that they come to stand above its last line.
 #[must_use]
 pub fn above(text: &[u8]) -> Vec<u8> {
-    let line = line();
+    above_if(text, in_front)
+}
+
+fn above_if(text: &[u8], in_front: impl FnOnce() -> bool) -> Vec<u8> {
+    let mut line = line();
+    // In the background the last line of the terminal is another's.
+    if !line.is_empty() && !in_front() {
+        line.clear();
+    }
     if line.is_empty() { text.to_vec() } else { [CLEAR.as_bytes(), text, line.as_bytes()].concat() }
 }
 
@@ -78,18 +100,18 @@ pub struct StatusLine {
 }
 
 impl StatusLine {
-    /// If there is a terminal on which a person reads along: standard error is one, this process is in its foreground, and what comes
-    /// on standard output comes to the same one as text, or elsewhere.
+    /// If there is a terminal on which a person reads along: standard error is one, and what comes on standard output comes to the same
+    /// one as text, or elsewhere. The line is there while this process is in the terminal's foreground.
     #[must_use]
     pub fn start(text_on_stdout: bool) -> Option<Self> {
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let clever = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-        let in_front = || tcgetpgrp(&stderr).is_ok_and(|group| group == getpgrp());
         let same = || fstat(&stdout).ok().map(|file| file.st_rdev) == fstat(&stderr).ok().map(|file| file.st_rdev);
         let apart = !is_stdout() || text_on_stdout && same();
-        if !(is_stderr() && clever && in_front() && apart) {
+        if !(is_stderr() && clever && apart) {
             return None;
         }
+        own_group();
         let (next, texts) = sync_channel(1);
         let (alive, ended) = channel();
         let draw = move || draw(&texts, &alive);
@@ -127,11 +149,17 @@ fn draw(texts: &Receiver<String>, _alive: &Sender<()>) {
         let look = Look::plain().measured(&stderr);
         // The last column stays free: a terminal would go to the next line.
         let text = one_line(&text, look.width.saturating_sub(1));
-        line().clone_from(&text);
-        let _ = stderr.lock().write_all(format!("{CLEAR}{text}").as_bytes());
+        if in_front() {
+            line().clone_from(&text);
+            let _ = stderr.lock().write_all(format!("{CLEAR}{text}").as_bytes());
+        } else {
+            line().clear();
+        }
     }
-    line().clear();
-    let _ = stderr.lock().write_all(CLEAR.as_bytes());
+    let had_one = !std::mem::take(&mut *line()).is_empty();
+    if had_one && in_front() {
+        let _ = stderr.lock().write_all(CLEAR.as_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -144,9 +172,9 @@ mod tests {
         let mut out = Above(Vec::new());
         out.write_all(b"one\n").unwrap();
         line().push_str("status");
-        out.write_all(b"two\n").unwrap();
-        line().clear();
-        out.write_all(b"three\n").unwrap();
-        assert_eq!(String::from_utf8(out.0).unwrap(), "one\n\r\u{1b}[Ktwo\nstatusthree\n");
+        out.0.extend(above_if(b"two\n", || true));
+        out.0.extend(above_if(b"three\n", || false));
+        out.write_all(b"four\n").unwrap();
+        assert_eq!(String::from_utf8(out.0).unwrap(), "one\n\r\u{1b}[Ktwo\nstatusthree\nfour\n");
     }
 }

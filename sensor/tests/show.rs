@@ -83,6 +83,11 @@ fn what_the_sensor_tells_of_itself_is_a_line() {
     fs::write(folder.path().join("life"), lines(&[life])).unwrap();
     let expected = "2026-05-28T20:26:41Z info: it\\u{1b} lives\n";
     assert_eq!(run(folder.path(), &["life"]), (0, expected.to_owned(), String::new()));
+    let life = json!({"@timestamp": "\u{1b}[2J", "event": {"dataset": "sensor.life"}, "log": {"level": "\r"}, "message": "long ".repeat(30)});
+    fs::write(folder.path().join("life"), lines(&[life])).unwrap();
+    let (_, shown, _) = run(folder.path(), &["life"]);
+    assert!(shown.starts_with("\\u{1b}[2J \\u{d}: long ") && shown.lines().count() == 2, "{shown}");
+    assert!(shown.lines().all(|line| line.len() <= 100), "{shown}");
 }
 
 #[test]

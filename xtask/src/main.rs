@@ -16,6 +16,7 @@ mod install;
 mod leftover;
 mod lint;
 mod live;
+mod look;
 mod mirror;
 mod object_file;
 mod package;

@@ -6,6 +6,7 @@
 
 use crate::apt::{self, say};
 use crate::cross;
+use crate::look::browser;
 use crate::shell;
 use crate::toolchain::{self, LINKER_VERSION, Version};
 use anyhow::{Context, Result, bail, ensure};
@@ -137,6 +138,16 @@ pub(crate) fn for_program(program: &str, package: &str) -> Result<()> {
     }
     ensure!(apt::is_debian(), "{program} is missing here: install it");
     apt::install(&[package])
+}
+
+/// Installs what opens the sensor's page, and a font to draw it with.
+pub(crate) fn for_browsing() -> Result<()> {
+    let font = Path::new("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf").is_file();
+    if browser::program().is_some() && (font || !apt::is_debian()) {
+        return Ok(());
+    }
+    ensure!(apt::is_debian(), "Chromium is missing here: install it");
+    apt::install(&["chromium-headless-shell", "fonts-dejavu-core"])
 }
 
 /// Installs what builds programs for another processor, as Rust and as Debian call it.

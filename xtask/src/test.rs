@@ -5,7 +5,7 @@
 
 use crate::bench::user;
 use crate::tally::{self, Tally};
-use crate::{containers, ebpf, fuzz, live, package, promtool, setup, shell, systemd, vm};
+use crate::{containers, ebpf, fuzz, live, look, package, promtool, setup, shell, systemd, vm};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use std::path::Path;
@@ -49,6 +49,8 @@ enum Step {
     Fuzz,
     /// Instructions of the user side for an event, compared with those that are committed
     User,
+    /// Alerts on a real terminal, and their page in a real browser
+    Look,
     /// The end-to-end tests, as root
     Live,
     /// Two minutes of `cargo xtask soak`, as root
@@ -70,7 +72,7 @@ impl Options {
         // What takes minutes, or has no tests with names, nobody wants who asks for a single one.
         let usual = match step {
             Step::Vm => self.full || self.filter.is_none(),
-            Step::User | Step::Soak | Step::Monitoring | Step::Packages => self.filter.is_none(),
+            Step::User | Step::Look | Step::Soak | Step::Monitoring | Step::Packages => self.filter.is_none(),
             _ => true,
         };
         if self.only.is_empty() { usual } else { self.only.contains(&step) }
@@ -121,6 +123,7 @@ fn perform(step: Step, root: &Path, options: &Options) -> Result<Tally> {
         Step::Unit => unit(root, options.filter.as_deref()),
         Step::Fuzz => fuzz::run(root, FUZZ_SECONDS, &[]),
         Step::User => user::check(root),
+        Step::Look => look::run(root),
         Step::Live => {
             setup::for_testing()?;
             live::run(root, options.filter.as_deref())
@@ -208,8 +211,8 @@ mod tests {
             let taken = steps(&[], full, Some("connect"));
             all.iter().copied().filter(|step| !taken.contains(step)).collect()
         };
-        assert_eq!(left_out(true), [Step::User, Step::Soak, Step::Monitoring, Step::Packages]);
-        assert_eq!(left_out(false), [Step::User, Step::Soak, Step::Monitoring, Step::Packages, Step::Vm]);
+        assert_eq!(left_out(true), [Step::User, Step::Look, Step::Soak, Step::Monitoring, Step::Packages]);
+        assert_eq!(left_out(false), [Step::User, Step::Look, Step::Soak, Step::Monitoring, Step::Packages, Step::Vm]);
         assert_eq!(steps(&[Step::Vm, Step::Unit], false, Some("connect")), [Step::Unit, Step::Vm]);
     }
 }

@@ -8,8 +8,8 @@ mod documents;
 use super::exit::Exit;
 use super::replay::input::Stop;
 use crate::alert::text::printable;
-use crate::life;
 use crate::render::block::block;
+use crate::render::life::life;
 use crate::render::look::Look;
 use crate::render::page::Page;
 use crate::render::sheet::{Sheet, elided};
@@ -101,8 +101,8 @@ impl Shows for Text<'_> {
         self.out.write_all(block(alert, self.look).as_bytes())
     }
 
-    fn life(&mut self, life: &Value) -> io::Result<()> {
-        self.out.write_all(life::line(life).as_bytes())
+    fn life(&mut self, document: &Value) -> io::Result<()> {
+        self.out.write_all(life(document, self.look).as_bytes())
     }
 
     fn timeline(&mut self, timeline: &Timeline) -> io::Result<()> {

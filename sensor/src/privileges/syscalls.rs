@@ -100,8 +100,9 @@ const OVER_TCP: &[i64] = &[
 /// what has not been acknowledged.
 const SOCKET_IOCTLS: [u64; 3] = [0x5421, 0x541b, 0x5411];
 
-/// `TCGETS`, `TCGETS2` and `TIOCGWINSZ` of asm-generic/ioctls.h: whether it is a terminal, and how wide.
-const TERMINAL_IOCTLS: [u64; 3] = [0x5401, 0x802c_542a, 0x5413];
+/// `TCGETS`, `TCGETS2`, `TIOCGWINSZ` and `TIOCGPGRP` of asm-generic/ioctls.h: whether it is a terminal, how wide, and which processes
+/// are in its foreground.
+const TERMINAL_IOCTLS: [u64; 4] = [0x5401, 0x802c_542a, 0x5413, 0x540f];
 
 /// The bits of a flag, which no sign extends.
 #[expect(clippy::cast_sign_loss, reason = "flags are bits")]
@@ -194,7 +195,7 @@ fn narrow(needs: &Needs) -> Result<Calls, BackendError> {
     let no_execution = || masked(2, bits(libc::PROT_EXEC), 0);
     let thread = bits(libc::CLONE_THREAD | libc::CLONE_VM);
     let mut ioctls = vec![PERF_EVENT_IOC_DISABLE];
-    let more = [(tcp, SOCKET_IOCTLS), (needs.terminal, TERMINAL_IOCTLS)];
+    let more = [(tcp, &SOCKET_IOCTLS[..]), (needs.terminal, &TERMINAL_IOCTLS[..])];
     ioctls.extend(more.into_iter().filter(|(needed, _)| *needed).flat_map(|(_, more)| more));
     let prctls = [bits(libc::PR_SET_NAME), bits(libc::PR_SET_NO_NEW_PRIVS), PR_SET_VMA];
     let mut calls = Calls::from([
@@ -314,11 +315,12 @@ mod tests {
         let asked = |terminal| {
             let run = move || {
                 restrict(&Needs { terminal, ..Needs::default() }, Threads::This, Refusals::Silent).unwrap();
-                rustix::termios::tcgetwinsize(File::open("/dev/null").unwrap()).unwrap_err()
+                let nothing = File::open("/dev/null").unwrap();
+                [rustix::termios::tcgetwinsize(&nothing).map(drop), rustix::termios::tcgetpgrp(&nothing).map(drop)]
             };
             std::thread::spawn(run).join().unwrap()
         };
-        assert_eq!([false, true].map(asked), [Errno::PERM, Errno::NOTTY]);
+        assert_eq!([false, true].map(asked), [[Err(Errno::PERM); 2], [Err(Errno::NOTTY); 2]]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub mod block;
 mod fields;
+pub mod life;
 pub mod look;
 pub mod page;
 pub mod picture;

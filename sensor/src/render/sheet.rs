@@ -6,7 +6,7 @@ use anstyle::Style;
 use unicode_width::UnicodeWidthChar as _;
 
 /// Characters without a width of their own, such as accents, that may follow another one.
-const MOST_MARKS: usize = 2;
+pub(super) const MOST_MARKS: usize = 2;
 
 /// Lines that are being written.
 #[derive(Debug)]

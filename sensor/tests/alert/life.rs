@@ -5,8 +5,10 @@ use sensor::event::ecs::Origin;
 use sensor::event::{BootTime, WallTime};
 use sensor::health::losses::Losses;
 use sensor::kernel::counters::Sums;
-use sensor::life::{Event, Interval, Life, Totals, line};
+use sensor::life::{Event, Interval, Life, Totals};
 use sensor::output::queue;
+use sensor::render::life::life as shown;
+use sensor::render::look::Look;
 use sensor::stats::Stats;
 use serde_json::{Value, json};
 
@@ -183,7 +185,7 @@ fn each_says_what_it_is_about() {
         assert_eq!(of(place, "/event/end"), "2026-05-28T20:27:40.000000000Z");
     }
     let expected = "2026-05-28T20:27:40.000000000Z info: the host was asleep for 60 s\n";
-    assert_eq!(line(&all[13]), expected);
+    assert_eq!(shown(&all[13], Look::plain()), expected);
     let [from, to] = ["2026-05-28T20:26:40.000000000Z", "2026-05-28T20:27:40.000000000Z"];
     assert_eq!(of(14, "/sensor/clock"), json!({"from": from, "to": to, "step_ms": 60_000}));
     assert_eq!(of(15, "/sensor/clock"), json!({"from": to, "to": from, "step_ms": -60_000}));

@@ -2,7 +2,6 @@
 
 use super::{Format, Options};
 use crate::config::{self, Config, Life, Output, Place};
-use crate::life;
 use crate::output::Outputs;
 use crate::output::document::{Document, is_life};
 use crate::output::elasticsearch::{Elasticsearch, Login, Timeouts};
@@ -14,6 +13,7 @@ use crate::output::spool::{self, Spool};
 use crate::output::stream::{Render, Stream, Target, json_line};
 use crate::output::switch::Switch;
 use crate::output::syslog::Syslog;
+use crate::render;
 use crate::render::block::block;
 use crate::render::look::Look;
 use crate::terminal::{self, above};
@@ -139,12 +139,12 @@ pub(super) fn is_text(options: &Options) -> bool {
     options.format.map_or_else(terminal::is_stdout, |format| format == Format::Text)
 }
 
-/// An alert as a block of lines, anything else on one.
+/// An alert as a block of lines, or what the sensor tells of itself.
 fn for_a_person(document: &Document) -> Vec<u8> {
     let Document { value, .. } = document;
     // A terminal may have another width than it had for the last one.
     let look = if terminal::is_stdout() { Look::of(&io::stdout()) } else { Look::plain() };
-    let text = if is_life(value) { life::line(value) } else { block(value, look) }.into_bytes();
+    let text = if is_life(value) { render::life::life(value, look) } else { block(value, look) }.into_bytes();
     if terminal::is_stdout() { above(&text) } else { text }
 }
 

@@ -7,6 +7,7 @@ mod svg;
 
 use super::block::facts;
 use super::picture::Picture;
+use super::sheet::MOST_MARKS;
 use super::timeline::Timeline;
 use crate::alert::text::printable;
 use base64::Engine as _;
@@ -14,11 +15,18 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::io::{self, Write};
+use std::net::SocketAddr;
+use unicode_width::UnicodeWidthChar as _;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 /// Severities, by which the page filters.
 const GRADES: [&str; 4] = ["low", "medium", "high", "critical"];
+/// What the page can sort alerts by: how its script calls it, and a person.
+const ORDERS: [(&str, &str); 3] =
+    [("newest", "newest first"), ("oldest", "oldest first"), ("grade", "most severe first")];
+/// What the page can group alerts by, which each row has as data: how its script calls it, and a person.
+const GROUPS: [(&str, &str); 4] = [("rule", "rule"), ("host", "host"), ("user", "user"), ("peer", "far end")];
 
 /// A page that is being written.
 #[derive(Debug)]
@@ -54,7 +62,10 @@ impl<W: Write> Page<W> {
     /// When it cannot be written.
     pub fn begin(mut out: W, title: &str) -> io::Result<Self> {
         let title = escape(title);
-        let options: String = GRADES.iter().map(|grade| format!("<option>{grade}</option>")).collect();
+        let grades: String = GRADES.iter().map(|grade| format!("<option>{grade}</option>")).collect();
+        let [orders, groups] = [&ORDERS[..], &GROUPS[..]].map(|options| {
+            options.iter().map(|(value, name)| format!("<option value=\"{value}\">{name}</option>")).collect::<String>()
+        });
         write!(
             out,
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -64,7 +75,9 @@ impl<W: Write> Page<W> {
              <style>{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n\
              <div class=\"filter\" role=\"search\">\n\
              <label>Words, in any order (key /)<input type=\"search\" name=\"words\" autocomplete=\"off\"></label>\n\
-             <label>Severity<select name=\"grade\"><option value=\"\">all</option>{options}</select></label>\n\
+             <label>Severity<select name=\"grade\"><option value=\"\">all</option>{grades}</select></label>\n\
+             <label>Order<select name=\"order\"><option value=\"\">as stored</option>{orders}</select></label>\n\
+             <label>Groups<select name=\"group\"><option value=\"\">none</option>{groups}</select></label>\n\
              <output aria-live=\"polite\"></output>\n</div>\n</header>\n<main>\n",
             digest(STYLE),
             digest(SCRIPT),
@@ -84,19 +97,25 @@ impl<W: Write> Page<W> {
             .as_deref()
             .and_then(|own| GRADES.into_iter().find(|grade| *grade == own))
             .unwrap_or("high");
-        let host = picture.details.iter().find(|(name, _)| *name == "host").map(|(_, host)| format!("on {host}"));
+        let host = picture.details.iter().find(|(name, _)| *name == "host").map(|(_, host)| host.clone());
         let remote = picture.connection.as_ref().map(|arrow| format!("{} {}", arrow.sign(), arrow.remote));
         let shell = picture.shell().map(|shell| match &shell.command {
             Some(command) => short(command, 120),
             None => shell.title().to_owned(),
         });
+        let user = picture.shell().and_then(|shell| shell.user.clone());
+        let peer = picture.connection.as_ref().map(|arrow| address(&arrow.remote));
+        write!(self.out, "<li data-grade=\"{grade}\"")?;
+        for ((name, _), value) in GROUPS.iter().zip([picture.rule.clone(), host.clone(), user, peer]) {
+            write!(self.out, " data-{name}=\"{}\"", escape(&short(&value.unwrap_or_default(), 100)))?;
+        }
         writeln!(
             self.out,
-            "<li data-grade=\"{grade}\"><details><summary><span class=\"grade {grade}\">{}</span> <time>{}</time> <span>{}</span> \
+            "><details><summary><span class=\"grade {grade}\">{}</span> <time>{}</time> <span>{}</span> \
              <code>{}</code> <code>{}</code></summary>",
             escape(&picture.grade()),
             escape(picture.time.as_deref().unwrap_or("no time")),
-            escape(host.as_deref().unwrap_or_default()),
+            escape(&host.map(|host| format!("on {host}")).unwrap_or_default()),
             escape(shell.as_deref().unwrap_or_default()),
             escape(remote.as_deref().unwrap_or_default()),
         )?;
@@ -210,16 +229,25 @@ fn short(text: &str, most: usize) -> String {
     super::sheet::elided(text, most)
 }
 
+/// The address alone of an end of a connection.
+fn address(end: &str) -> String {
+    end.parse::<SocketAddr>().map_or_else(|_| end.to_owned(), |end| end.ip().to_string())
+}
+
 /// What a process is, in a line.
 fn line(program: &super::program::Program) -> String {
     short(&facts(program), 200)
 }
 
-/// A text as HTML shows it, in an element and in an attribute; what is not printable is spelled.
+/// A text as HTML shows it, in an element and in an attribute; what is not printable is spelled, and so are accents that would pile up
+/// over other rows.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
+    let mut marks = 0;
     for character in printable(text).chars() {
+        marks = if character.width() == Some(0) { marks + 1 } else { 0 };
         match character {
+            pile if marks > MOST_MARKS => escaped.extend(pile.escape_unicode()),
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
@@ -246,6 +274,7 @@ mod tests {
             escape("<a b='c' d=\"e\">&\u{0}\u{202e}"),
             r"&lt;a b=&#39;c&#39; d=&quot;e&quot;&gt;&amp;\u{0}\u{202e}"
         );
+        assert_eq!(escape("e\u{301}\u{301}\u{301}f\u{301}"), "e\u{301}\u{301}\\u{301}f\u{301}");
     }
 
     #[test]

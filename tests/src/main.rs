@@ -21,6 +21,7 @@ mod mounts;
 mod namespace;
 mod net;
 mod parent;
+mod pictures;
 mod player;
 mod podman;
 mod programs;
@@ -48,7 +49,7 @@ use std::time::Duration;
 #[derive(Parser)]
 struct Options {
     /// The sensor to test; with --containers the archive of its image
-    #[arg(long, value_name = "PATH", required_unless_present_any = ["list", "techniques"])]
+    #[arg(long, value_name = "PATH", required_unless_present_any = ["list", "techniques", "pictures"])]
     sensor: Option<PathBuf>,
     /// Print the names and tags of the tests, run none
     #[arg(long)]
@@ -56,6 +57,9 @@ struct Options {
     /// Print the table of techniques that the documents have, run none
     #[arg(long)]
     techniques: bool,
+    /// Write the pictures that the documents have to a folder, run none
+    #[arg(long, value_name = "FOLDER")]
+    pictures: Option<PathBuf>,
     /// Count a skipped test as a failure
     #[arg(long)]
     no_skip: bool,
@@ -103,6 +107,10 @@ fn run() -> Result<ExitCode> {
     }
     if options.techniques {
         report::text(&techniques::document());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(folder) = options.pictures {
+        pictures::write(&folder)?;
         return Ok(ExitCode::SUCCESS);
     }
     let Some(directory) = supervise::directory() else { return supervise::run() };

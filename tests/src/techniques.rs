@@ -65,6 +65,11 @@ impl Found {
 }
 
 impl Technique {
+    /// The rules that find it.
+    pub(crate) const fn rules(&self) -> &'static [&'static str] {
+        self.found.rules()
+    }
+
     /// Does it in a lab, and compares what is reported.
     pub(crate) fn check(&self, lab: &Lab) -> Result<()> {
         let (Way::Connects(words) | Way::Accepts(words) | Way::ConnectsByTls(words)) = self.way;

@@ -20,6 +20,7 @@ mod look;
 mod mirror;
 mod object_file;
 mod package;
+mod pictures;
 mod promtool;
 mod reproduce;
 mod run;
@@ -77,6 +78,8 @@ enum Command {
     Vm(vm::Options),
     /// Build packages that hosts install, and the image of a container
     Package(package::Options),
+    /// Draw the pictures of the documents anew
+    Pictures,
     /// Keep the sensor under a mixed load on this host: it must take no more and more, and miss nothing
     Soak(soak::Options),
     /// Measure what things cost
@@ -116,6 +119,7 @@ fn perform(command: Command) -> Result<ExitCode> {
         Command::Fuzz(options) => return fuzz::fuzz(root, &options),
         Command::Vm(options) => return vm::vm(root, &options),
         Command::Package(options) => package::package(root, &options)?,
+        Command::Pictures => pictures::draw(root)?,
         Command::Soak(options) => return soak::soak(root, &options),
         Command::Bench(options) => return bench::bench(root, &options),
         Command::Install(options) => install::install(root, &options)?,

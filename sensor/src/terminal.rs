@@ -147,8 +147,8 @@ fn draw(texts: &Receiver<String>, _alive: &Sender<()>) {
     let stderr = io::stderr();
     for text in texts {
         let look = Look::plain().measured(&stderr);
-        // The last column stays free: a terminal would go to the next line.
-        let text = one_line(&text, look.width.saturating_sub(1));
+        // Room for what the terminal shows of Ctrl-C (`^C`), and a column more: with less it would go to the next line.
+        let text = one_line(&text, look.width.saturating_sub(3));
         if in_front() {
             line().clone_from(&text);
             let _ = stderr.lock().write_all(format!("{CLEAR}{text}").as_bytes());

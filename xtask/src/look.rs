@@ -8,6 +8,7 @@ mod check;
 mod fixture;
 mod page;
 mod pty;
+mod status;
 mod terminal;
 mod tmux;
 mod validate;
@@ -48,6 +49,7 @@ pub(crate) fn run(root: &Path) -> Result<Tally> {
     let mut report = Report::default();
     if report.has("what a terminal shows", setup::for_program("tmux", "tmux")).is_some() {
         terminal::look(&scene, &mut report);
+        status::look(&scene, &mut report);
     }
     let tools = validate::obtain(root);
     let tools = report.has("whether the page is valid and accessible", tools);

@@ -1,7 +1,7 @@
 //! A real terminal: a server of tmux of its own, without anybody's configuration.
 
 use crate::shell;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
@@ -56,6 +56,11 @@ impl Terminal {
         Ok(text.trim_end_matches('\n').to_owned())
     }
 
+    /// Presses keys, as tmux(1) calls them.
+    pub(super) fn press(&self, keys: &[&str]) -> Result<()> {
+        shell::output(self.tmux().arg("send-keys").args(keys)).map(drop)
+    }
+
     /// The lines when they are as wanted, or when they have not become so in time.
     pub(super) fn when(&self, joined: bool, wanted: impl Fn(&[String]) -> bool) -> Result<Vec<String>> {
         let start = Instant::now();
@@ -66,6 +71,13 @@ impl Terminal {
             }
             sleep(PAUSE);
         }
+    }
+
+    /// Waits until the lines are as wanted, and gives them.
+    pub(super) fn until(&self, what: &str, wanted: impl Fn(&[String]) -> bool) -> Result<Vec<String>> {
+        let lines = self.when(false, &wanted)?;
+        ensure!(wanted(&lines), "waited for {what}, and there is\n{}", lines.join("\n"));
+        Ok(lines)
     }
 
     fn tmux(&self) -> Command {

@@ -29,11 +29,12 @@ fn in_a_shell(scene: &Scene) -> Result<()> {
     terminal.until("the prompt", is_prompt)?;
     terminal.press(&[&format!("{} run --config sensor.toml", scene.sensor.display()), "Enter"])?;
     terminal.until("the status line", |lines| is_status(lines.last()))?;
+    // Others may make some on this host meanwhile.
     let alerts = |lines: &[String]| lines.iter().filter(|line| line.contains("ALERT ")).count();
 
     a_shell(scene)?;
     let lines = terminal.until("an alert above the status line", |lines| {
-        alerts(lines) == 1 && lines.last().is_some_and(|line| is_status(Some(line)) && line.starts_with("1 alert |"))
+        alerts(lines) > 0 && lines.last().is_some_and(|line| is_status(Some(line)) && !line.starts_with("0 alerts |"))
     })?;
     ensure!(count(&lines) == 1, "the status line stands there more than once:\n{}", lines.join("\n"));
     let last = lines.last().context("nothing")?;
@@ -45,16 +46,15 @@ fn in_a_shell(scene: &Scene) -> Result<()> {
     let stopped = terminal.until("the prompt after Ctrl-Z", is_prompt)?;
     terminal.press(&["bg", "Enter"])?;
     terminal.until("the prompt after bg", |lines| lines.len() > stopped.len() && is_prompt(lines))?;
+    let before = alerts(&terminal.text(false)?);
     a_shell(scene)?;
-    terminal.until("an alert in the background", |lines| alerts(lines) == 2)?;
+    terminal.until("an alert in the background", |lines| alerts(lines) > before)?;
     sleep(A_WHILE);
     let lines = terminal.text(false)?;
     ensure!(count(&lines) == count(&stopped), "a status line in the background:\n{}", lines.join("\n"));
 
     terminal.press(&["Enter", "fg", "Enter"])?;
-    terminal.until("the status line after fg", |lines| {
-        lines.last().is_some_and(|line| is_status(Some(line)) && line.starts_with("2 alerts |"))
-    })?;
+    terminal.until("the status line after fg", |lines| is_status(lines.last()))?;
     terminal.press(&["C-c"])?;
     let lines = terminal.until("the prompt after Ctrl-C", is_prompt)?;
     ensure!(count(&lines) == count(&stopped), "the status line is still there:\n{}", lines.join("\n"));

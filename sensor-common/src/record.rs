@@ -18,6 +18,14 @@ pub const EXEC_PATH_MAX: usize = 4096;
 pub const CONNECTION_PATH_MAX: usize = 1024;
 /// Most bytes of the path of the file that the parent runs.
 pub const PARENT_PATH_MAX: usize = 1024;
+/// Most bytes of the working directory's path.
+pub const DIRECTORY_PATH_MAX: usize = 1024;
+/// Ancestors beyond the parent of whose executables the path is told.
+pub const ANCESTOR_PATHS: usize = 4;
+/// Most bytes of each of these paths.
+pub const ANCESTOR_PATH_MAX: usize = 256;
+/// Most bytes of the environment in a record.
+pub const ENVIRONMENT_MAX: usize = 8192;
 /// A component of a path may begin at the last byte of the room for the path: what it needs behind it, with its zero.
 pub const PATH_SLACK: usize = 256;
 /// Arguments that are searched for flags through the new stack's pointer table, when argv is longer than [`ARGV_MAX`].
@@ -206,7 +214,49 @@ pub struct Stream {
     pub reserved: [u8; 2],
 }
 
-/// Header of a record in the ring buffer of executions; the executable's path, the parent's and argv follow.
+/// What is told of an execution beyond what rules ask for. Each part is 0 where it could not be read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Surroundings {
+    /// Inode number of the executed file.
+    pub inode: u64,
+    /// Bytes of the environment in the process.
+    pub environment_total: u64,
+    /// Device that the file is on, as the kernel has it (`dev_t`: 12 bits major, 20 bits minor).
+    pub device: u32,
+    /// Owner of the file.
+    pub uid: u32,
+    /// Group of the file.
+    pub gid: u32,
+    /// Number of the session, which is that of its leader.
+    pub session: u32,
+    /// The session's terminal, as [`Self::device`]; 0 if it has none.
+    pub tty: u32,
+    /// Bytes of the environment behind argv.
+    pub environment_len: u32,
+    /// Type and permissions of the file (`i_mode`).
+    pub mode: u32,
+    /// Which of these could be read, `KNOWN_…`.
+    pub known: u32,
+    /// Path of the working directory, behind those of the ancestors.
+    pub directory: PathPart,
+    /// Paths of the files that ancestors run, the parent's parent first, behind the parent's.
+    pub ancestors: [PathPart; ANCESTOR_PATHS],
+}
+
+/// [`Surroundings::known`]: what is told of the file.
+pub const KNOWN_FILE: u32 = 1;
+/// [`Surroundings::known`]: the file stands in its directory.
+pub const KNOWN_LINKED: u32 = 2;
+/// [`Surroundings::known`]: the file was removed from its directory, or never was in one.
+pub const KNOWN_UNLINKED: u32 = 4;
+/// [`Surroundings::known`]: the session.
+pub const KNOWN_SESSION: u32 = 8;
+/// [`Surroundings::known`]: the terminal.
+pub const KNOWN_TTY: u32 = 16;
+
+/// Header of a record in the ring buffer of executions; the executable's path, the parent's, the paths and the environment of
+/// [`Surroundings`] around argv follow: path, parent's path, ancestors' paths, working directory, argv, environment.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ExecRecord {
@@ -248,11 +298,24 @@ pub struct ExecRecord {
     pub lineage: Lineage,
     /// Standard input, output and error.
     pub streams: [Stream; STREAMS],
+    /// What rules do not ask for.
+    pub surroundings: Surroundings,
+}
+
+impl ExecRecord {
+    /// Bytes of the paths between the header and argv, as far as the record tells the truth.
+    #[must_use]
+    pub fn argv_start(&self) -> u32 {
+        let Surroundings { directory, ancestors, .. } = &self.surroundings;
+        let paths = [&self.path, &self.parent_path, directory].into_iter().chain(ancestors);
+        paths.fold(0, |sum, path| sum.saturating_add(path.len))
+    }
 }
 
 const _: () = assert!(size_of::<Arm>() == 152);
 const _: () = assert!(size_of::<Stream>() == 48);
+const _: () = assert!(size_of::<Surroundings>() == 88);
 const _: () = assert!(size_of::<Ancestor>() == 64);
 const _: () = assert!(size_of::<Lineage>() == 8 + 64 * ANCESTORS);
 const _: () = assert!(size_of::<ConnectionRecord>() == 680);
-const _: () = assert!(size_of::<ExecRecord>() == 912);
+const _: () = assert!(size_of::<ExecRecord>() == 1000);

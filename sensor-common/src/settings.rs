@@ -50,6 +50,8 @@ pub struct Slot {
     pub span_ns: u64,
     /// What is sent beside what follows a connection of the same process, `WANT_…`.
     pub wanted: u64,
+    /// Bytes of the environment of a shell that are told; 0 for none.
+    pub environment: u64,
     /// Destinations that never count; unused places hold [`Prefix::NONE`], so that no number of entries has to be trusted.
     pub excluded: [Prefix; MAX_EXCLUDED],
 }

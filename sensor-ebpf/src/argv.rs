@@ -60,6 +60,15 @@ pub(crate) fn bounded(value: u32, max: u32) -> u32 {
     if value > max { max } else { value }
 }
 
+/// The same for what is added to later; above `max`, where it never is, `None`. The way on from `max` itself, which [`bounded`] has too,
+/// is one on which the next bound cannot hold, and verifiers up to 6.2 then take the sum for no number and a pointer with it for none.
+#[inline(always)]
+pub(crate) fn within(value: u32, max: u32) -> Option<u32> {
+    // SAFETY: as above.
+    let value = unsafe { core::ptr::read_volatile(&raw const value) };
+    if value > max { None } else { Some(value) }
+}
+
 /// `-i` and `-l` with their zeros, as numbers.
 const I: u64 = u64::from_le_bytes(*b"-i\0\0\0\0\0\0");
 const L: u64 = u64::from_le_bytes(*b"-l\0\0\0\0\0\0");

@@ -11,27 +11,27 @@
 //! Nearly every execution ends at the first question, which costs no counter: was anything armed within the span, or is the standard
 //! input a socket?
 
-use crate::argv::{self, bounded};
+use crate::argv::{self, bounded, within};
 use crate::arm::{is_under_pressure, last_armed};
 use crate::emit::count;
 use crate::filter::{comm, file_name, is_executed, is_parent, is_parent_file, settings};
 use crate::kernel::{Access, Kptr, Probed, Typed, offset};
 use crate::lineage;
-use crate::maps::{EXEC_SPACE, EXECUTIONS, PARENT_PATH_ROOM, PATH_ROOM, PENDING};
-use crate::path;
+use crate::maps::{EXEC_SPACE, EXECUTIONS, PATHS_ROOM, PENDING};
 use crate::socket::tcp_ends;
 use crate::stream::{self, stdin_is_socket};
+use crate::surroundings;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel};
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext, TracePointContext};
 use aya_log_ebpf::warn;
 use sensor_common::counter::Counter;
 use sensor_common::layout::MISSING;
 use sensor_common::record::{
-    ARGV_MAX, Arm, EXEC_PATH_MAX, ExecRecord, FLAG_ARGV_UNREADABLE, FLAG_UNSEARCHED, PARENT_PATH_MAX, REASON_ARMED,
-    REASON_PARENT, REASON_PRESSURE, REASON_STREAMS, WITNESS_PROC,
+    ARGV_MAX, Arm, ExecRecord, FLAG_ARGV_UNREADABLE, FLAG_UNSEARCHED, REASON_ARMED, REASON_PARENT, REASON_PRESSURE,
+    REASON_STREAMS, WITNESS_PROC,
 };
 use sensor_common::settings::{SPAN_SLACK_NS, Slot, WANT_STREAMS};
 
@@ -181,10 +181,10 @@ fn send<C: EbpfContext>(
         }
     }
     // SAFETY: as above.
-    let parent_path: *mut u8 = unsafe { &raw mut (*space).parent_path }.cast();
+    let walk: *mut u8 = unsafe { &raw mut (*space).walk }.cast();
     // SAFETY: as above.
     let tail: *mut u8 = unsafe { &raw mut (*space).tail }.cast();
-    let Some(len) = fill(task, old_tid, bprm, header, parent_path, tail) else {
+    let Some(len) = fill(task, old_tid, bprm, header, walk, tail, settings) else {
         return lost_seen(ctx);
     };
     // SAFETY: `fill` has written `len` bytes of the space, which is at least that long.
@@ -227,8 +227,9 @@ fn fill(
     old_tid: u32,
     bprm: Kptr<Probed>,
     header: &mut ExecRecord,
-    parent_path: *mut u8,
+    walk: *mut u8,
     tail: *mut u8,
+    settings: &Slot,
 ) -> Option<usize> {
     // SAFETY: the helper takes no argument and always succeeds.
     header.boot_ns = unsafe { bpf_ktime_get_boot_ns() };
@@ -249,25 +250,17 @@ fn fill(
     header.argv_total = argv.total;
     header.flags = argv.flags;
     lineage::write(task, &raw mut header.lineage);
-    path::write::<EXEC_PATH_MAX>(task, &raw mut header.path, tail);
-    let parent = lineage::parent(task).unwrap_or(Kptr::new(core::ptr::null()));
-    path::write::<PARENT_PATH_MAX>(parent, &raw mut header.parent_path, parent_path);
-    let path_len = bounded(header.path.len, PATH_ROOM as u32);
-    let parent_len = bounded(header.parent_path.len, PARENT_PATH_ROOM as u32);
-    // SAFETY: there is room for both paths, and the helper takes any source address.
-    let copied = unsafe {
-        bpf_probe_read_kernel(tail.wrapping_add(path_len as usize).cast(), parent_len, parent_path.cast_const().cast())
-    };
-    if copied != 0 {
-        return None;
-    }
-    let paths_len = bounded(path_len + parent_len, (PATH_ROOM + PARENT_PATH_ROOM) as u32) as usize;
+    let paths_len = surroundings::paths(task, header, walk, tail)?;
+    surroundings::facts(task, &mut header.surroundings);
+    let paths_len = within(paths_len, PATHS_ROOM as u32)? as usize;
     let argv_len = bounded(argv.copy(tail.wrapping_add(paths_len)), ARGV_MAX as u32);
     if argv_len == 0 && argv.total != 0 {
         header.flags |= FLAG_ARGV_UNREADABLE | FLAG_UNSEARCHED;
     }
     header.argv_len = argv_len;
-    Some(size_of::<ExecRecord>() + paths_len + argv_len as usize)
+    let len = bounded((paths_len as u32) + argv_len, (PATHS_ROOM + ARGV_MAX) as u32) as usize;
+    let environment_len = surroundings::environment(task, settings, &mut header.surroundings, tail.wrapping_add(len));
+    Some(size_of::<ExecRecord>() + len + environment_len as usize)
 }
 
 /// Reads the local port if the connection was seen before it was chosen, and the socket still has the same remote end.

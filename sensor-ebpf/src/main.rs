@@ -38,6 +38,7 @@ mod maps;
 mod path;
 mod socket;
 mod stream;
+mod surroundings;
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]

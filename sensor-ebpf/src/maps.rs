@@ -5,7 +5,8 @@ use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use sensor_common::counter::COUNTERS;
 use sensor_common::record::{
-    ARGV_MAX, Arm, CONNECTION_PATH_MAX, ConnectionRecord, EXEC_PATH_MAX, ExecRecord, PARENT_PATH_MAX, PATH_SLACK,
+    ANCESTOR_PATH_MAX, ANCESTOR_PATHS, ARGV_MAX, Arm, CONNECTION_PATH_MAX, ConnectionRecord, DIRECTORY_PATH_MAX,
+    ENVIRONMENT_MAX, EXEC_PATH_MAX, ExecRecord, PARENT_PATH_MAX, PATH_SLACK,
 };
 use sensor_common::settings::{PENDING_CAPACITY, Settings};
 
@@ -20,15 +21,26 @@ pub(crate) struct ConnectionSpace {
 
 /// Room that the walk to a path needs.
 pub(crate) const PATH_ROOM: usize = EXEC_PATH_MAX + PATH_SLACK;
-pub(crate) const PARENT_PATH_ROOM: usize = PARENT_PATH_MAX + PATH_SLACK;
+/// The same for the paths behind the executable's; none of them is longer.
+pub(crate) const FURTHER_ROOM: usize = PARENT_PATH_MAX + PATH_SLACK;
+/// All paths of an execution.
+pub(crate) const PATHS_ROOM: usize =
+    PATH_ROOM + FURTHER_ROOM + ANCESTOR_PATHS * (ANCESTOR_PATH_MAX + PATH_SLACK) + FURTHER_ROOM;
 
-/// Where the record of an execution is put together: the header, then both paths and argv without a gap.
+const _: () = assert!(DIRECTORY_PATH_MAX <= PARENT_PATH_MAX && ANCESTOR_PATH_MAX <= PARENT_PATH_MAX);
+// What a per-CPU map can hold (`PCPU_MIN_UNIT_SIZE`).
+const _: () = assert!(size_of::<ExecSpace>() <= 32 << 10);
+
+/// Where the record of an execution is put together: the header, then the paths, argv and the environment without a gap.
 #[repr(C)]
 pub(crate) struct ExecSpace {
     pub(crate) header: ExecRecord,
-    pub(crate) tail: [u8; PATH_ROOM + PARENT_PATH_ROOM + ARGV_MAX],
-    /// The walk to the parent's path writes here, always at the same place: the verifier cannot follow it elsewhere.
-    pub(crate) parent_path: [u8; PARENT_PATH_ROOM],
+    /// The further room is for a copy that, to the verifier, may begin anywhere in front of it.
+    pub(crate) tail: [u8; PATHS_ROOM + FURTHER_ROOM + ARGV_MAX + ENVIRONMENT_MAX],
+    /// Walks write here, always at the same place: the verifier cannot follow them elsewhere.
+    pub(crate) walk: [u8; PATH_ROOM],
+    /// Bytes of it so far.
+    pub(crate) walk_len: u32,
 }
 
 /// The state of `arm.rs`: how many connections were remembered within the present window.

@@ -5,11 +5,29 @@
 //! components are written in the order of the walk, the last one first, each with a zero behind it.
 
 use crate::kernel::{Kptr, Probed, offset};
+use crate::maps::EXEC_SPACE;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use sensor_common::record::{PATH_CUT, PATH_DETACHED, PATH_SLACK, PATH_UNREADABLE, PATH_WHOLE, PathPart};
+use sensor_common::record::{
+    EXEC_PATH_MAX, PATH_CUT, PATH_DETACHED, PATH_SLACK, PATH_UNREADABLE, PATH_WHOLE, PathPart,
+};
 
 /// Steps of the walk: components and crossings of mounts.
 const STEPS: usize = 64;
+
+/// Where a path ends: a dentry and the mount that it is in.
+pub(crate) struct Place {
+    pub(crate) dentry: Kptr<Probed>,
+    pub(crate) vfsmount: Kptr<Probed>,
+}
+
+impl Place {
+    /// That of the file that a task runs; `None` for a kernel thread.
+    #[inline(always)]
+    pub(crate) fn of_executable(task: Kptr<Probed>) -> Option<Self> {
+        let file = task.exe_file()?;
+        Some(Self { dentry: file.follow(offset!(file_dentry))?, vfsmount: file.follow(offset!(file_mnt))? })
+    }
+}
 
 /// Writes the path of the file that `task` runs to `room`, which has `MAX` + [`PATH_SLACK`] bytes, and what it is to `part`.
 /// `MAX` is a power of two.
@@ -19,18 +37,45 @@ pub(crate) fn write<const MAX: usize>(task: Kptr<Probed>, part: *mut PathPart, r
     let len = unsafe { &raw mut (*part).len };
     // SAFETY: as above.
     unsafe { len.write_volatile(0) };
-    let state = walk::<MAX>(task, len, room).unwrap_or(PATH_UNREADABLE);
+    let state = Place::of_executable(task).and_then(|place| walk::<MAX>(place, MAX, len, room));
     // SAFETY: as above.
-    unsafe { (&raw mut (*part).state).write_volatile(state) };
+    unsafe { (&raw mut (*part).state).write_volatile(state.unwrap_or(PATH_UNREADABLE)) };
+}
+
+/// Writes the path of a place to the room for walks of the space for executions: at most `max` bytes and the component that begins
+/// there. The length in the lower half, the state in the upper one.
+#[inline(always)]
+pub(crate) fn walked(place: Option<Place>, max: usize) -> PathPart {
+    let Some(Place { dentry, vfsmount }) = place else {
+        return PathPart { len: 0, state: PATH_UNREADABLE };
+    };
+    let packed = walk_place(dentry.address() as u64, vfsmount.address() as u64, max as u64);
+    PathPart { len: packed as u32, state: (packed >> 32) as u32 }
+}
+
+/// A function of its own with plain numbers, so that the verifier looks at it once and not once for every path.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_place(dentry: u64, vfsmount: u64, max: u64) -> u64 {
+    let unreadable = u64::from(PATH_UNREADABLE) << 32;
+    let Some(space) = EXEC_SPACE.get_ptr_mut(0) else { return unreadable };
+    // SAFETY: a value of the map, used by the program for executions alone.
+    let len = unsafe { &raw mut (*space).walk_len };
+    // SAFETY: as above.
+    let room = unsafe { &raw mut (*space).walk };
+    // SAFETY: as above.
+    unsafe { len.write_volatile(0) };
+    let place = Place { dentry: Kptr::new(dentry as *const u8), vfsmount: Kptr::new(vfsmount as *const u8) };
+    let state = walk::<EXEC_PATH_MAX>(place, max as usize, len, room.cast()).unwrap_or(PATH_UNREADABLE);
+    // SAFETY: as above.
+    u64::from(state) << 32 | u64::from(unsafe { len.read_volatile() })
 }
 
 /// The length so far lives in the record and not in a register: the verifier forgets its range there, and so sees that one step of
 /// the walk is like the other instead of following each combination of steps.
 #[inline(always)]
-fn walk<const MAX: usize>(task: Kptr<Probed>, len: *mut u32, room: *mut u8) -> Option<u32> {
-    let file = task.exe_file()?;
-    let mut dentry = file.follow(offset!(file_dentry))?;
-    let mut vfsmount = file.follow(offset!(file_mnt))?;
+fn walk<const MAX: usize>(place: Place, max: usize, len: *mut u32, room: *mut u8) -> Option<u32> {
+    let Place { mut dentry, mut vfsmount } = place;
     for _ in 0..STEPS {
         let root = vfsmount.follow(offset!(vfsmount_root))?;
         if dentry.address() == root.address() {
@@ -45,7 +90,7 @@ fn walk<const MAX: usize>(task: Kptr<Probed>, len: *mut u32, room: *mut u8) -> O
         }
         // SAFETY: the caller's memory is a whole number.
         let at = unsafe { len.read_volatile() } as usize;
-        if at >= MAX {
+        if at >= MAX || at >= max {
             return Some(PATH_CUT);
         }
         let up = dentry.follow(offset!(dentry_parent))?;

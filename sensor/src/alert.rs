@@ -107,8 +107,17 @@ pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
             own.insert("stdio".to_owned(), stdio);
         }
         // Whose descendant it is, how it was seen, and what may be missing because of that.
-        let lifted =
-            ["ancestors", "more_ancestors", "escaped", "redacted", "hooks", "degraded"].map(|name| (exec, name));
+        let lifted = [
+            "ancestors",
+            "more_ancestors",
+            "file",
+            "environment_truncated",
+            "escaped",
+            "redacted",
+            "hooks",
+            "degraded",
+        ]
+        .map(|name| (exec, name));
         for (document, name) in lifted.into_iter().chain([(connection, "found_at_start")]) {
             if let Some(value) = document.get("sensor").and_then(|sensor| sensor.get(name)) {
                 own.insert(name.to_owned(), value.clone());

@@ -22,6 +22,7 @@ use crate::detect::exception::Exception;
 use crate::detect::rule::SHELL_ON_SOCKET;
 use ipnet::IpNet;
 use sensor_common::address::{Prefix, mapped};
+use sensor_common::record::ENVIRONMENT_MAX;
 use sensor_common::settings::{MAX_EXCLUDED, Slot, WANT_STREAMS};
 use serde::Deserialize;
 use std::fmt;
@@ -327,6 +328,7 @@ impl Config {
             // An hour at most, by parsing.
             span_ns: u64::try_from(span.as_nanos()).unwrap_or(u64::MAX),
             wanted: if streams { WANT_STREAMS } else { 0 },
+            environment: if self.evidence.environment.is_empty() { 0 } else { ENVIRONMENT_MAX as u64 },
             excluded: prefixes,
         }
     }

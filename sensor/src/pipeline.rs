@@ -75,6 +75,8 @@ pub struct Pipeline {
     marked: Ledger,
     exceptions: Exceptions,
     redactor: Redactor,
+    /// Variables of a shell's environment that are told.
+    environment: Vec<String>,
     noise: Noise,
     /// The kernel side's numbers, where there is one.
     counters: Option<Arc<Counters>>,
@@ -105,6 +107,7 @@ impl Pipeline {
             marked: Ledger::default(),
             exceptions: Exceptions::default(),
             redactor: Redactor::default(),
+            environment: Vec::new(),
             noise: Noise::new(Limits::default()),
             counters: None,
             missed: BTreeMap::new(),
@@ -164,7 +167,10 @@ impl Pipeline {
     /// A record from the ring buffer of executions.
     pub fn exec_record(&mut self, record: &[u8]) {
         match decode::exec(record) {
-            Ok(event) => self.exec(&event),
+            Ok(mut event) => {
+                event.surroundings.keep_environment(&self.environment);
+                self.exec(&event);
+            }
             Err(error) => self.undecodable("execution", error),
         }
     }

@@ -16,7 +16,7 @@ struct Entry {
 }
 
 /// A value of each key that is not its default, in the notation of TOML.
-const OTHERS: [(&str, &str); 43] = [
+const OTHERS: [(&str, &str); 44] = [
     ("rule.span", "'6s'"),
     ("rule.excluded", "[]"),
     ("rule.disabled", "['shell-on-socket']"),
@@ -35,6 +35,7 @@ const OTHERS: [(&str, &str); 43] = [
     ("exception.source", "'10.0.0.0/8'"),
     ("exception.destination", "'10.0.0.0/8'"),
     ("exception.port", "2"),
+    ("evidence.environment", "['A']"),
     ("evidence.redact", "[]"),
     ("evidence.runtimes", "[]"),
     ("hooks.connect", "'kprobe'"),

@@ -67,7 +67,7 @@ mod tests {
         let expected = "[rule]\nspan = \"7s\"\n\
             excluded = [\"127.0.0.0/8\", \"169.254.0.0/16\", \"224.0.0.0/4\", \"::1/128\"]\ndisabled = []\n\n\
             # [[exception]] is not there: every match gives an alert\n\n\
-            [evidence]\nredact = []\nruntimes = [\"/x\"]\n\n\
+            [evidence]\nenvironment = []\nredact = []\nruntimes = [\"/x\"]\n\n\
             [hooks]\nconnect = \"auto\"\naccept = \"auto\"\n\n\
             [host]\n# id is not set: the machine id\nname = \"a \\\"b\\\"\"\n\n\
             [kernel]\n# btf is not set: /sys/kernel/btf/vmlinux\n\n\

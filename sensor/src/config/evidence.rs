@@ -10,10 +10,16 @@ const MOST: usize = 64;
 /// Longest pattern, in bytes.
 const LONGEST: usize = 128;
 
+/// Most variables of the environment.
+const MOST_VARIABLES: usize = 32;
+
 /// `[evidence]`: what is told beyond what rules ask for.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Evidence {
+    /// Variables of a shell's environment that are told, by name.
+    #[serde(deserialize_with = "names")]
+    pub environment: Vec<String>,
     /// Where secrets stand in arguments.
     #[serde(deserialize_with = "patterns")]
     pub redact: Vec<Pattern>,
@@ -56,7 +62,7 @@ const DEFAULT: [&str; 17] = [
 impl Default for Evidence {
     fn default() -> Self {
         let redact = DEFAULT.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
-        Self { redact, runtimes: RUNTIMES.map(PathBuf::from).into() }
+        Self { environment: Vec::new(), redact, runtimes: RUNTIMES.map(PathBuf::from).into() }
     }
 }
 
@@ -81,6 +87,25 @@ fn directories<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf
         return Err(D::Error::custom(format_args!("{} directories; allowed are {MOST_DIRECTORIES}", all.len())));
     }
     Ok(all.into_iter().map(|Directory(path)| path).collect())
+}
+
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Name(String);
+    impl<'de> Deserialize<'de> for Name {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let allowed = "the name of a variable: 1 to 128 bytes without = and control characters";
+            let read = |text: &str| match text.len() {
+                1..=LONGEST if !text.contains(|one: char| one == '=' || one.is_control()) => Ok(Self(text.to_owned())),
+                _ => Err(format!("{text:?} is none")),
+            };
+            deserializer.deserialize_str(Text { allowed, read })
+        }
+    }
+    let all = Vec::<Name>::deserialize(deserializer)?;
+    if all.len() > MOST_VARIABLES {
+        return Err(D::Error::custom(format_args!("{} variables; allowed are {MOST_VARIABLES}", all.len())));
+    }
+    Ok(all.into_iter().map(|Name(name)| name).collect())
 }
 
 fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, D::Error> {
@@ -115,13 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_read_and_printed() {
-        let text = "[evidence]\nredact = [\"X-Key: *\"]\n";
+    fn both_lists_are_read_and_printed() {
+        let text = "[evidence]\nredact = [\"X-Key: *\"]\nenvironment = [\"SSH_CONNECTION\"]\n";
         let config = parse::config(text).unwrap();
         assert_eq!(config.evidence.redact, [Pattern::parse("x-key: *").unwrap()]);
+        assert_eq!(config.evidence.environment, ["SSH_CONNECTION"]);
         assert_eq!(parse::config(&config.to_toml()), Ok(config));
         let none = parse::config("[evidence]\nredact = []\n").unwrap();
-        assert!(none.evidence.redact.is_empty());
+        assert!(none.evidence.redact.is_empty() && none.kernel_slot().environment == 0);
         assert_eq!(parse::config(&none.to_toml()), Ok(none));
     }
 
@@ -130,6 +156,8 @@ mod tests {
         for (text, expected) in [
             ("redact = [\"x=*\", \"y\"]", "evidence.redact: \"y\": it has no * where the secret stands"),
             ("redact = [\"*\"]", "evidence.redact: \"*\": it needs two characters"),
+            ("environment = [\"A\", \"B=C\"]", "evidence.environment: \"B=C\" is none"),
+            ("environment = [\"\"]", "evidence.environment: \"\" is none"),
         ] {
             let error = parse::config(&format!("[evidence]\n{text}\n")).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
@@ -137,6 +165,7 @@ mod tests {
         let many = |key: &str, one: &str, most: usize| format!("evidence.{key} = [{}]", one.repeat(most + 1));
         for (text, expected) in [
             (many("redact", "\"abc=*\",", MOST), "65 patterns; allowed are 64"),
+            (many("environment", "\"A\",", MOST_VARIABLES), "33 variables; allowed are 32"),
             (many("runtimes", "\"/x\",", MOST_DIRECTORIES), "17 directories; allowed are 16"),
         ] {
             assert!(parse::config(&text).unwrap_err().to_string().contains(expected));

@@ -16,7 +16,7 @@ pub(super) fn config(config: &Config) -> String {
     // Taken apart completely, so that a new key cannot be forgotten.
     let Config { rule, exception, evidence, hooks, host, kernel, rings, output, noise, life, metrics } = config;
     let Rule { span, excluded, disabled } = rule;
-    let Evidence { redact, runtimes } = evidence;
+    let Evidence { environment, redact, runtimes } = evidence;
     let Hooks { connect, accept } = hooks;
     let Host { id, name } = host;
     let Kernel { btf } = kernel;
@@ -35,9 +35,14 @@ pub(super) fn config(config: &Config) -> String {
         &[("span", Ok(quoted(&duration(*span)))), ("excluded", Ok(list(&networks))), ("disabled", Ok(list(&off)))],
     );
     exceptions(&mut text, exception);
+    let environment: Vec<String> = environment.iter().map(|name| quoted(name)).collect();
     let redact: Vec<String> = redact.iter().map(|pattern| quoted(&pattern.text())).collect();
     let runtimes: Vec<String> = runtimes.iter().map(|path| quoted(&path.to_string_lossy())).collect();
-    section(&mut text, "evidence", &[("redact", Ok(list(&redact))), ("runtimes", Ok(list(&runtimes)))]);
+    section(
+        &mut text,
+        "evidence",
+        &[("environment", Ok(list(&environment))), ("redact", Ok(list(&redact))), ("runtimes", Ok(list(&runtimes)))],
+    );
     section(
         &mut text,
         "hooks",

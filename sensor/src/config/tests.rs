@@ -21,7 +21,7 @@ fn nothing_said_is_the_rule_as_published() {
     assert_eq!(rule.span, Duration::from_millis(5000));
     assert_eq!(rule.excluded, nets(&["127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128"]));
     assert_eq!(exception, []);
-    assert!(evidence.redact.len() == 17);
+    assert!(evidence.environment.is_empty() && evidence.redact.len() == 17);
     assert_eq!(hooks, Hooks { connect: Hook::Auto, accept: Some(Hook::Auto) });
     assert_eq!((host, kernel), (Host { id: None, name: None }, Kernel { btf: None }));
     assert_eq!((rings.connections, rings.executions), (524_288, 4_194_304));
@@ -315,7 +315,7 @@ fn only_a_file_that_is_not_there_may_be_left_out() {
 #[test]
 fn the_kernel_side_gets_every_network_in_one_form() {
     let config = read("rule = { span = '2s', excluded = ['10.0.0.0/8', '::ffff:192.0.2.0/120', 'fe80::/10'] }");
-    let Slot { span_ns, wanted: _, excluded } = config.kernel_slot();
+    let Slot { span_ns, wanted: _, environment: _, excluded } = config.kernel_slot();
     assert_eq!((span_ns, used(&excluded)), (2_000_000_000, 3));
     let is_excluded = |text: &str| {
         let address = match text.parse().unwrap() {

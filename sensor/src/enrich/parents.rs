@@ -79,6 +79,7 @@ fn key(process: ProcessKey) -> (u32, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::surroundings::Surroundings;
     use crate::event::{Ancestor, Executable, PathState, Reason};
 
     fn process(tgid: u32, start_ms: u64) -> ProcessKey {
@@ -110,6 +111,7 @@ mod tests {
             lineage: Lineage::default(),
             parent_executable: Executable { name: Vec::new(), path: Vec::new(), state: PathState::Unknown },
             streams: Default::default(),
+            surroundings: Surroundings::default(),
             reason: Reason::Parent,
             connection: None,
         }

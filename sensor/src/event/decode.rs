@@ -1,5 +1,7 @@
 //! From the bytes of a record to an event. The bytes are untrusted: any length and any content gives an event or an error.
 
+mod surroundings;
+
 use super::stream::Stream;
 use super::{
     Ancestor, Args, BootTime, Connection, Direction, Exec, Executable, Lineage, PathState, ProcessKey, Reason,
@@ -61,7 +63,17 @@ pub fn exec(record: &[u8]) -> Result<Exec, DecodeError> {
     let (header, tail) = split::<ExecRecord>(record)?;
     let path = part(record, tail, 0, header.path.len)?;
     let parent_path = part(record, tail, header.path.len, header.parent_path.len)?;
-    let argv = part(record, tail, header.path.len.saturating_add(header.parent_path.len), header.argv_len)?;
+    let mut at = header.path.len.saturating_add(header.parent_path.len);
+    let mut next = |len: u32| {
+        let piece = part(record, tail, at, len);
+        at = at.saturating_add(len);
+        piece
+    };
+    let ancestors = header.surroundings.ancestors.map(|part| next(part.len));
+    let directory = next(header.surroundings.directory.len)?;
+    let argv = next(header.argv_len)?;
+    let environment = next(header.surroundings.environment_len)?;
+    let ancestors = ancestors.into_iter().collect::<Result<Vec<_>, _>>()?;
     let reason = match header.reason {
         REASON_ARMED => Reason::Armed,
         REASON_PRESSURE => Reason::Pressure,
@@ -84,6 +96,7 @@ pub fn exec(record: &[u8]) -> Result<Exec, DecodeError> {
         lineage: lineage(&header.lineage),
         parent_executable: executable(header.parent_path, parent_path)?,
         streams: streams(&header.streams)?,
+        surroundings: surroundings::surroundings(&header.surroundings, &ancestors, directory, environment)?,
         reason,
         connection: if header.arm.sequence == 0 { None } else { Some(carried(&header.arm, process)?) },
     })

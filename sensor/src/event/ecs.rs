@@ -5,12 +5,13 @@
 
 mod containers;
 mod process;
+mod surroundings;
 
 use super::document::Document;
 use super::entity::entity_id;
 use super::stream;
 use super::{Args, BootTime, Connection, Direction, Exec, Executable, Lineage, PathState, ProcessKey, WallOffset};
-use process::{arguments, path};
+use process::{arguments, executables, path};
 use sensor_common::record::{WITNESS_ACCEPT, WITNESS_CONNECT, WITNESS_GRAFT, WITNESS_PROC};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
@@ -134,7 +135,7 @@ impl Origin {
         if *found_at_start {
             document.own("found_at_start", true);
         }
-        self.tail(document, executable, (lineage, None), extras)
+        self.tail(document, executable, (lineage, &[]), extras)
     }
 
     /// The document of an execution; `sequence` is its place among all events of this run.
@@ -154,6 +155,7 @@ impl Origin {
             let program = extras.parent.as_ref();
             body.insert("parent".to_owned(), self.parent(&mut document, parent, Some(parent_executable), program));
         }
+        self.surroundings(&mut document, &mut body, event);
         document.put("process", body);
         document.put("user", user(uid, euid, extras));
         document.put("group", json!({"id": gid.to_string()}));
@@ -167,7 +169,7 @@ impl Origin {
         if let Some(loginuid) = loginuid {
             document.own("loginuid", loginuid);
         }
-        self.tail(document, executable, (lineage, Some(parent_executable)), extras)
+        self.tail(document, executable, (lineage, &executables(event)), extras)
     }
 
     fn head(
@@ -217,10 +219,10 @@ impl Origin {
         &self,
         mut document: Document,
         executable: &Executable,
-        (lineage, parent): (&Lineage, Option<&Executable>),
+        (lineage, executables): (&Lineage, &[&Executable]),
         extras: &Extras,
     ) -> Value {
-        self.ancestors(&mut document, lineage, parent, &[]);
+        self.ancestors(&mut document, lineage, executables, &[]);
         let path = match executable.state {
             PathState::Whole => None,
             PathState::Cut => Some("cut"),

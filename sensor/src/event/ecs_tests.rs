@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::event::facts::{Facts, Field};
+use crate::event::surroundings::Surroundings;
 use crate::event::{Ancestor, Reason, WallTime};
 
 fn origin() -> Origin {
@@ -67,6 +68,7 @@ fn exec() -> Exec {
         lineage: lineage(),
         parent_executable: socat(),
         streams: Default::default(),
+        surroundings: Surroundings::default(),
         reason: Reason::Armed,
         connection: None,
     }

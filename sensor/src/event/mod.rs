@@ -6,6 +6,7 @@ pub mod ecs;
 pub mod entity;
 pub mod facts;
 pub mod stream;
+pub mod surroundings;
 
 pub use document::readable;
 
@@ -13,6 +14,7 @@ use sensor_common::record::STREAMS;
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use stream::Stream;
+use surroundings::Surroundings;
 
 /// A point on the boot clock (`CLOCK_BOOTTIME`), in nanoseconds since boot, time asleep included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -217,6 +219,8 @@ pub struct Exec {
     pub parent_executable: Executable,
     /// What stands on standard input, output and error.
     pub streams: [Stream; STREAMS],
+    /// What rules do not ask for.
+    pub surroundings: Surroundings,
     /// Why it was sent.
     pub reason: Reason,
     /// The process's connection, if it has made one within the span.

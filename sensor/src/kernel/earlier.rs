@@ -146,15 +146,20 @@ pub struct Overlap {
 #[derive(Debug, PartialEq, Eq)]
 struct Execution {
     process: (u32, u64),
-    what: Vec<u8>,
+    /// Path and argv.
+    what: (Vec<u8>, Vec<u8>),
 }
 
 impl Execution {
     /// With when it happened.
     fn of(record: &[u8]) -> Option<(Self, u64)> {
-        let (header, what) = record.split_at_checked(size_of::<ExecRecord>())?;
+        let (header, tail) = record.split_at_checked(size_of::<ExecRecord>())?;
         let header: ExecRecord = bytemuck::try_pod_read_unaligned(header).ok()?;
-        Some((Self { process: (header.tgid, header.start_ns), what: what.to_vec() }, header.boot_ns))
+        // Not what stands between the two and behind them: ancestors may end meanwhile, and each side carries the environment if it is told to.
+        let part = |start: u32, len: u32| tail.get(start as usize..start.saturating_add(len) as usize);
+        let (path, argv) = (part(0, header.path.len)?, part(header.argv_start(), header.argv_len)?);
+        let what = (path.to_vec(), argv.to_vec());
+        Some((Self { process: (header.tgid, header.start_ns), what }, header.boot_ns))
     }
 }
 
@@ -205,8 +210,13 @@ mod tests {
     const ALWAYS: BootTime = BootTime(0);
 
     fn record(tgid: u32, boot_ns: u64, argv: &str) -> Vec<u8> {
-        let header = ExecRecord { tgid, start_ns: 7, boot_ns, ..ExecRecord::zeroed() };
-        [bytemuck::bytes_of(&header), argv.as_bytes()].concat()
+        with_parent(b"", ExecRecord { tgid, start_ns: 7, boot_ns, ..ExecRecord::zeroed() }, argv)
+    }
+
+    fn with_parent(parent: &[u8], mut header: ExecRecord, argv: &str) -> Vec<u8> {
+        header.parent_path.len = u32::try_from(parent.len()).unwrap();
+        header.argv_len = u32::try_from(argv.len()).unwrap();
+        [bytemuck::bytes_of(&header), parent, argv.as_bytes()].concat()
     }
 
     fn overlap(records: &[Vec<u8>]) -> Overlap {
@@ -222,6 +232,15 @@ mod tests {
             both.had(&record(1, 1_010, "a")) && both.had(&record(1, 2_010, "a")) && both.had(&record(1, 1_990, "b"))
         );
         assert!(!both.had(&record(1, 2_020, "a")), "a third one");
+    }
+
+    #[test]
+    fn what_else_a_side_has_recorded_makes_no_difference() {
+        let header = ExecRecord { tgid: 1, start_ns: 7, boot_ns: 1_000, ..ExecRecord::zeroed() };
+        let mut both = overlap(&[with_parent(b"sh\0", header, "a")]);
+        let mut carrying = with_parent(b"", header, "a");
+        carrying.extend(b"A=b\0");
+        assert!(both.had(&carrying));
     }
 
     #[test]

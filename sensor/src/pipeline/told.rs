@@ -1,4 +1,5 @@
-//! What leaves the sensor of what it knows: without secrets. What is judged is what it knows.
+//! What leaves the sensor of what it knows: without secrets, and of the environment the variables that are wanted. What is judged is what
+//! it knows.
 
 use super::Pipeline;
 use crate::detect::redact::Redactor;
@@ -11,6 +12,11 @@ impl Pipeline {
     /// What is taken out of arguments from now on.
     pub fn set_redactor(&mut self, redactor: Redactor) {
         self.redactor = redactor;
+    }
+
+    /// Variables of a shell's environment that are told from now on.
+    pub fn set_environment(&mut self, names: Vec<String>) {
+        self.environment = names;
     }
 
     /// Where the names of containers are looked up.

@@ -207,6 +207,9 @@ fn details(alert: &Value, own: &Fields, stdio: &Fields, connection: Option<&Arro
     });
     let all = [
         ("stdio", stdio.at("stdio").and_then(|stdio| stdio::text(stdio, connection))),
+        ("directory", part("process").text("working_directory")),
+        ("file", several(file(own), ", ")),
+        ("session", session(&part("process"))),
         ("also", several(others, ", ")),
         ("container", container_text),
         ("image", container.text("image.name")),
@@ -226,6 +229,31 @@ fn details(alert: &Value, own: &Fields, stdio: &Fields, connection: Option<&Arro
         ("alert id", event.text("id")),
     ];
     all.into_iter().filter_map(|(name, text)| Some((name, text?))).collect()
+}
+
+/// `inode 77 on 8:1, owner 0, group 5, mode 4755, removed`
+fn file(own: &Fields) -> Vec<String> {
+    let named = |name: &str, path: &str| own.text(path).map(|text| format!("{name} {text}"));
+    let device = own.text("file.device").map(|device| format!(" on {device}")).unwrap_or_default();
+    let is = |path: &str, word: &str| (own.at(path) == Some(&Value::Bool(true))).then(|| word.to_owned());
+    let all = [
+        named("inode", "file.inode").map(|inode| inode + &device),
+        named("owner", "file.uid"),
+        named("group", "file.gid"),
+        named("mode", "file.mode"),
+        is("file.memfd", "in memory alone"),
+        is("file.removed", "removed"),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+/// `led by pid 7, terminal 136:3`
+fn session(process: &Fields) -> Option<String> {
+    let leader = process.text("session_leader.pid").map(|pid| format!("led by pid {pid}"));
+    let number = |name| process.text(&format!("tty.char_device.{name}"));
+    let terminal = number("major").zip(number("minor")).map(|(major, minor)| format!("terminal {major}:{minor}"));
+    let texts: Vec<String> = [leader, terminal].into_iter().flatten().collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 /// `exec: ring_full: 3`

@@ -44,6 +44,9 @@ fn the_block_for_people() {
 
   why         bash (pid 4242, user www-data) executed \"bash -i\" 13 ms after the same process
               connected to 198.51.100.1:4444
+  directory   /var/www
+  file        inode 77 on 8:1, owner 0, group 5, mode 4755, removed
+  session     led by pid 7, terminal 136:3
   container   web ({container})
   image       registry.example.org/web:1
   pod         shop/web-7d4b9

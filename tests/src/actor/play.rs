@@ -61,6 +61,8 @@ impl Actor {
                 Ok(())
             }
             Step::Name(name) => process::set_name(name),
+            Step::Enter(directory) => Ok(std::env::set_current_dir(directory)?),
+            Step::Session => process::begin_session(),
             Step::User(user) => process::become_user(*user),
             Step::Descend(depth, file) => process::descend(*depth, file),
             Step::Scribble(byte) => process::scribble(*byte),

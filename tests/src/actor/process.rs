@@ -5,7 +5,7 @@ use rustix::mount::{MountPropagationFlags, mount_bind, mount_change, mount_move}
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::thread::UnshareFlags;
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -67,6 +67,18 @@ pub(super) fn scribble(byte: u8) -> Result<()> {
     // The last byte stays zero, so that whoever reads the arguments finds their end.
     let length = usize::try_from(end.saturating_sub(start).saturating_sub(1))?;
     Ok(memory.write_all_at(&vec![byte; length], start)?)
+}
+
+/// Begins a session that has a new pseudo-terminal. Its ends are never closed, so that a program executed later has it still.
+pub(super) fn begin_session() -> Result<()> {
+    let (master, terminal) = terminal()?;
+    rustix::process::setsid()?;
+    rustix::process::ioctl_tiocsctty(&terminal)?;
+    for end in [master, terminal] {
+        rustix::io::fcntl_setfd(&end, rustix::io::FdFlags::empty())?;
+        let _: RawFd = end.into_raw_fd();
+    }
+    Ok(())
 }
 
 /// Becomes another user for good.

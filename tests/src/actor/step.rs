@@ -60,6 +60,10 @@ pub(crate) enum Step {
     Repeat(u32, Vec<Step>),
     /// Takes steps again and again for a time, in milliseconds.
     RepeatFor(u64, Vec<Step>),
+    /// Makes a directory the working directory.
+    Enter(PathBuf),
+    /// Begins a session with a new pseudo-terminal, both ends of which stay open.
+    Session,
     /// Gives up root: becomes this user for good.
     User(u32),
     /// Makes so many directories with long names one in the other, enters them, and links a file into the last one.

@@ -39,8 +39,12 @@ const fn only(name: &str) -> [Name; MAX_NAMES] {
 }
 
 /// The settings: the loopback network is not excluded.
-pub(super) const SETTINGS: Slot =
-    Slot { span_ns: 5_000_000_000, wanted: 0, excluded: [sensor_common::address::Prefix::NONE; MAX_EXCLUDED] };
+pub(super) const SETTINGS: Slot = Slot {
+    span_ns: 5_000_000_000,
+    wanted: 0,
+    environment: 0,
+    excluded: [sensor_common::address::Prefix::NONE; MAX_EXCLUDED],
+};
 
 /// What was really there.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::surroundings::Surroundings;
 use crate::event::{Args, BootTime, Executable, Lineage, PathState, ProcessKey, Reason};
 
 const CLIENT: &str = "127.0.0.1:40000";
@@ -73,6 +74,7 @@ fn exec(args: &[&str], comm: &str) -> Exec {
         lineage: Lineage::default(),
         parent_executable: Executable { name: Vec::new(), path: Vec::new(), state: PathState::Unknown },
         streams: Default::default(),
+        surroundings: Surroundings::default(),
         reason: Reason::Parent,
         connection: None,
     }

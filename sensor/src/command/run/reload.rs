@@ -43,6 +43,7 @@ impl Reload {
         pipeline.set_exceptions(new.exception.clone());
         pipeline.set_noise(new.noise.limits());
         pipeline.set_redactor(new.evidence.redactor());
+        pipeline.set_environment(new.evidence.environment.clone());
         watch.set_heartbeat(new.life.heartbeat);
         pipeline.outputs_mut().set_life(outputs::life(&new.life));
         self.config.rule = new.rule.clone();

@@ -122,6 +122,7 @@ pub(super) fn start(
     pipeline.set_exceptions(config.exception.clone());
     pipeline.set_noise(config.noise.limits());
     pipeline.set_redactor(config.evidence.redactor());
+    pipeline.set_environment(config.evidence.environment.clone());
     pipeline.set_runtimes(Runtimes::new(config.evidence.runtimes.clone()));
     // The numbers of another namespace's processes would be taken for those of the host's.
     if processes.is_ok() {

@@ -50,20 +50,20 @@ impl Origin {
     #[must_use]
     pub fn ancestry(&self, exec: &Exec, known: &[Known]) -> Value {
         let mut document = Document::default();
-        self.ancestors(&mut document, &exec.lineage, Some(&exec.parent_executable), known);
+        self.ancestors(&mut document, &exec.lineage, &executables(exec), known);
         document.finish()
     }
 
-    /// The ancestors, the parent first; `executable` is the file that the parent runs.
+    /// The ancestors, the parent first; `executables` are the files that the first of them run.
     pub(super) fn ancestors(
         &self,
         document: &mut Document,
         lineage: &Lineage,
-        executable: Option<&Executable>,
+        executables: &[&Executable],
         known: &[Known],
     ) {
         let known = known.iter().map(Some).chain(std::iter::repeat(None));
-        let executables = std::iter::once(executable).chain(std::iter::repeat(None));
+        let executables = executables.iter().map(|file| Some(*file)).chain(std::iter::repeat(None));
         let all = lineage.ancestors.iter().zip(executables).zip(known);
         let ancestors: Vec<Value> =
             all.map(|((one, executable), known)| self.ancestor(document, one, executable, known)).collect();
@@ -109,6 +109,11 @@ impl Origin {
         body.insert("user".to_owned(), user);
         Value::Object(body)
     }
+}
+
+/// The files that the ancestors run, the parent's first; as many as are carried.
+pub(super) fn executables(exec: &Exec) -> Vec<&Executable> {
+    std::iter::once(&exec.parent_executable).chain(&exec.surroundings.ancestors).collect()
 }
 
 /// The path as the document shows it; `None` if nothing is known of it.

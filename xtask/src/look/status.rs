@@ -27,7 +27,9 @@ fn in_a_shell(scene: &Scene) -> Result<()> {
     let prompt = format!("PS1={PROMPT} ");
     let terminal = Terminal::start(COLUMNS, folder, &["env", &prompt, "bash", "--norc", "--noprofile", "-i"])?;
     terminal.until("the prompt", is_prompt)?;
-    terminal.press(&[&format!("{} run --config sensor.toml", scene.sensor.display()), "Enter"])?;
+    // It ends with its shell, also where this fails: the terminal's end alone is a SIGHUP, by which it reads its configuration again.
+    let run = format!("setpriv --pdeathsig KILL {} run --config sensor.toml", scene.sensor.display());
+    terminal.press(&[&run, "Enter"])?;
     terminal.until("the status line", |lines| is_status(lines.last()))?;
     // Others may make some on this host meanwhile.
     let alerts = |lines: &[String]| lines.iter().filter(|line| line.contains("ALERT ")).count();

@@ -74,6 +74,19 @@ impl Evidence {
     }
 }
 
+/// A list of so many `things` at most.
+fn at_most<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+    most: usize,
+    things: &str,
+) -> Result<Vec<T>, D::Error> {
+    let all = Vec::<T>::deserialize(deserializer)?;
+    if all.len() > most {
+        return Err(D::Error::custom(format_args!("{} {things}; allowed are {most}", all.len())));
+    }
+    Ok(all)
+}
+
 fn directories<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
     struct Directory(PathBuf);
     impl<'de> Deserialize<'de> for Directory {
@@ -82,10 +95,7 @@ fn directories<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf
             path.map(Self).ok_or_else(|| D::Error::custom("no path"))
         }
     }
-    let all = Vec::<Directory>::deserialize(deserializer)?;
-    if all.len() > MOST_DIRECTORIES {
-        return Err(D::Error::custom(format_args!("{} directories; allowed are {MOST_DIRECTORIES}", all.len())));
-    }
+    let all = at_most::<Directory, D>(deserializer, MOST_DIRECTORIES, "directories")?;
     Ok(all.into_iter().map(|Directory(path)| path).collect())
 }
 
@@ -101,10 +111,7 @@ fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::E
             deserializer.deserialize_str(Text { allowed, read })
         }
     }
-    let all = Vec::<Name>::deserialize(deserializer)?;
-    if all.len() > MOST_VARIABLES {
-        return Err(D::Error::custom(format_args!("{} variables; allowed are {MOST_VARIABLES}", all.len())));
-    }
+    let all = at_most::<Name, D>(deserializer, MOST_VARIABLES, "variables")?;
     Ok(all.into_iter().map(|Name(name)| name).collect())
 }
 
@@ -122,10 +129,7 @@ fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, 
             deserializer.deserialize_str(Text { allowed, read })
         }
     }
-    let all = Vec::<One>::deserialize(deserializer)?;
-    if all.len() > MOST {
-        return Err(D::Error::custom(format_args!("{} patterns; allowed are {MOST}", all.len())));
-    }
+    let all = at_most::<One, D>(deserializer, MOST, "patterns")?;
     Ok(all.into_iter().map(|One(pattern)| pattern).collect())
 }
 

@@ -321,6 +321,16 @@ impl Running {
     }
 }
 
+/// Has the pipeline go by the configuration, in what a reload can change and the rules do not ask for.
+fn put_in_force(pipeline: &mut Pipeline, config: &Config) {
+    let Config { exception, noise, evidence, .. } = config;
+    warn_of(exception);
+    pipeline.set_exceptions(exception.clone());
+    pipeline.set_noise(noise.limits());
+    pipeline.set_redactor(evidence.redactor());
+    pipeline.set_environment(evidence.environment.clone());
+}
+
 /// Says what is doubtful about exceptions.
 fn warn_of(exceptions: &[Exception]) {
     let (_, now) = clock::now();

@@ -4,7 +4,7 @@
 use super::needs::needs;
 use super::outputs::{self, Wanted, local, transport, wanted};
 use super::watch::Watch;
-use super::{Options, parameters, warn_of};
+use super::{Options, parameters, put_in_force};
 use crate::config::{Config, ConfigError, Evidence, Output, Place};
 use crate::kernel::load::Loaded;
 use crate::output::Outputs;
@@ -39,11 +39,7 @@ impl Reload {
         let new = Config::load(self.config_path.as_deref())?;
         loaded.settings.write(&new.kernel_slot());
         pipeline.set_parameters(&parameters(&new));
-        warn_of(&new.exception);
-        pipeline.set_exceptions(new.exception.clone());
-        pipeline.set_noise(new.noise.limits());
-        pipeline.set_redactor(new.evidence.redactor());
-        pipeline.set_environment(new.evidence.environment.clone());
+        put_in_force(pipeline, &new);
         watch.set_heartbeat(new.life.heartbeat);
         pipeline.outputs_mut().set_life(outputs::life(&new.life));
         self.config.rule = new.rule.clone();

@@ -4,7 +4,7 @@ use super::before::look_around;
 use super::handover::Taken;
 use super::metrics::Metrics;
 use super::outputs::Opened;
-use super::{Options, handover, needs, outputs, parameters, warn_of};
+use super::{Options, handover, needs, outputs, parameters, put_in_force};
 use crate::config::{Config, Hook};
 use crate::detect::rule::kernel_names;
 use crate::enrich::clock;
@@ -118,11 +118,7 @@ pub(super) fn start(
     pipeline.count(Arc::clone(&loaded.counters));
     let (lost, untold_since) = lost.unwrap_or_else(|| (Losses::default(), boot));
     pipeline.inherit(lost);
-    warn_of(&config.exception);
-    pipeline.set_exceptions(config.exception.clone());
-    pipeline.set_noise(config.noise.limits());
-    pipeline.set_redactor(config.evidence.redactor());
-    pipeline.set_environment(config.evidence.environment.clone());
+    put_in_force(&mut pipeline, config);
     pipeline.set_runtimes(Runtimes::new(config.evidence.runtimes.clone()));
     // The numbers of another namespace's processes would be taken for those of the host's.
     if processes.is_ok() {

@@ -61,14 +61,14 @@ pub fn connection(record: &[u8]) -> Result<Connection, DecodeError> {
 /// See [`DecodeError`].
 pub fn exec(record: &[u8]) -> Result<Exec, DecodeError> {
     let (header, tail) = split::<ExecRecord>(record)?;
-    let path = part(record, tail, 0, header.path.len)?;
-    let parent_path = part(record, tail, header.path.len, header.parent_path.len)?;
-    let mut at = header.path.len.saturating_add(header.parent_path.len);
+    let mut at = 0_u32;
     let mut next = |len: u32| {
         let piece = part(record, tail, at, len);
         at = at.saturating_add(len);
         piece
     };
+    let path = next(header.path.len)?;
+    let parent_path = next(header.parent_path.len)?;
     let ancestors = header.surroundings.ancestors.map(|part| next(part.len));
     let directory = next(header.surroundings.directory.len)?;
     let argv = next(header.argv_len)?;

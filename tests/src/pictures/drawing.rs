@@ -57,13 +57,17 @@ impl Drawing {
     }
 
     pub(super) fn finish(self) -> String {
-        let Self { size: (width, height), label, body } = self;
-        format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" aria-label=\"{label}\" width=\"{width}\" height=\"{height}\" \
-             viewBox=\"0 0 {width} {height}\">\n<style>\n{STYLE}\n</style>\n\
-             <rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n{body}</svg>\n"
-        )
+        let Self { size, label, body } = self;
+        svg(size, label, STYLE, &format!("<rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n{body}"))
     }
+}
+
+/// The file of a picture; the label is for those who do not see it.
+pub(super) fn svg((width, height): (usize, usize), label: &str, style: &str, body: &str) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" aria-label=\"{label}\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {width} {height}\">\n<style>\n{style}\n</style>\n{body}</svg>\n"
+    )
 }
 
 /// A text in XML.

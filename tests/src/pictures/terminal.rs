@@ -1,10 +1,10 @@
 //! Text with colours, as a terminal shows it.
 
-use super::drawing::escaped;
+use super::drawing::{escaped, svg};
 use std::fmt::Write as _;
 
-/// Pixels of a character and of a line, and around all of it.
-const CELL: (f64, usize) = (7.83, 18);
+/// Hundredths of pixels that a character is wide, pixels that a line is high, and pixels around all of it.
+const CELL: (usize, usize) = (783, 18);
 const MARGIN: usize = 14;
 
 /// The colours of a dark terminal, by the numbers that set them (SGR of ECMA-48).
@@ -19,12 +19,9 @@ pub(super) fn picture(text: &str, columns: usize) -> String {
         let y = MARGIN + (place + 1) * CELL.1 - 5;
         let _ = writeln!(body, "<text x=\"{MARGIN}\" y=\"{y}\">{}</text>", spans(line));
     }
-    let (width, height) = (columns as f64 * CELL.0 + 2.0 * MARGIN as f64, lines.len() * CELL.1 + 2 * MARGIN);
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" aria-label=\"An alert on a terminal\" width=\"{width:.0}\" height=\"{height}\" \
-         viewBox=\"0 0 {width:.0} {height}\">\n<style>\n{STYLE}\n</style>\n\
-         <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#12171c\"/>\n{body}</svg>\n"
-    )
+    let size = ((columns * CELL.0).div_ceil(100) + 2 * MARGIN, lines.len() * CELL.1 + 2 * MARGIN);
+    let ground = "<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#12171c\"/>\n";
+    svg(size, "An alert on a terminal", STYLE, &(ground.to_owned() + &body))
 }
 
 /// A line with its colours as classes.

@@ -4,7 +4,7 @@
 //!
 //! The tool comes from Debian's package, which is unpacked below `target/` and not installed: it would start a server.
 
-use crate::tally::Tally;
+use crate::tally::{self, Tally};
 use crate::{apt, shell};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -39,16 +39,7 @@ pub(crate) fn check(root: &Path) -> Result<Tally> {
         ("the dashboard's queries are queries", &["check", "rules"], queries.path()),
     ];
     for (name, arguments, file) in checks {
-        match shell::output(Command::new(&tool).args(arguments).arg(file)) {
-            Ok(_) => {
-                println!("ok      {name}");
-                sum += Tally::PASSED;
-            }
-            Err(error) => {
-                println!("FAILED  {name}: {error:#}");
-                sum += Tally::FAILED;
-            }
-        }
+        sum += tally::told(name, shell::output(Command::new(&tool).args(arguments).arg(file)).map(drop));
     }
     Ok(sum)
 }

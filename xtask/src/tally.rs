@@ -1,4 +1,6 @@
-//! Counts of tests, and how they are read from what test programs print.
+//! Counts of tests, how single checks are told, and how counts are read from what test programs print.
+
+use anyhow::Result;
 
 /// How many tests ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +46,26 @@ impl Tally {
     pub(crate) fn ran(&self) -> u64 {
         self.passed + self.failed
     }
+}
+
+/// Tells how a check of this name ended; what is wrong stands below, indented, so that it is seen where it ends.
+pub(crate) fn told(name: &str, result: Result<()>) -> Tally {
+    match result {
+        Ok(()) => {
+            println!("ok      {name}");
+            Tally::PASSED
+        }
+        Err(error) => {
+            println!("FAILED  {name}\n        {}", format!("{error:#}").replace('\n', "\n        "));
+            Tally::FAILED
+        }
+    }
+}
+
+/// Tells why a check of this name could not be made.
+pub(crate) fn skipped(name: &str, why: &str) -> Tally {
+    println!("skipped {name}: {why}");
+    Tally::SKIPPED
 }
 
 /// The closing line of one of Cargo's test programs, such as

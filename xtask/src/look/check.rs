@@ -1,6 +1,6 @@
 //! Checks one by one: each has a name, and passes, fails or is skipped.
 
-use crate::tally::Tally;
+use crate::tally::{self, Tally};
 use anyhow::Result;
 
 /// What came of the checks so far.
@@ -12,25 +12,11 @@ pub(super) struct Report {
 impl Report {
     /// A check; what is wrong is told below its name.
     pub(super) fn check(&mut self, name: &str, result: Result<()>) {
-        match result {
-            Ok(()) => {
-                println!("ok      {name}");
-                self.tally += Tally::PASSED;
-            }
-            Err(error) => {
-                println!("FAILED  {name}: {}", format!("{error:#}").replace('\n', "\n  "));
-                self.tally += Tally::FAILED;
-            }
-        }
+        self.tally += tally::told(name, result);
     }
 
     /// What these checks need, if it can be had; they are skipped otherwise.
     pub(super) fn has<T>(&mut self, what: &str, needs: Result<T>) -> Option<T> {
-        needs
-            .map_err(|error| {
-                println!("skipped {what}: {error:#}");
-                self.tally += Tally::SKIPPED;
-            })
-            .ok()
+        needs.map_err(|error| self.tally += tally::skipped(what, &format!("{error:#}"))).ok()
     }
 }

@@ -5,7 +5,7 @@ mod tools;
 
 use super::tree::{File, Tree};
 use super::{Built, Form, Options, Package, hex, pack, package_of, time, tree};
-use crate::tally::Tally;
+use crate::tally::{self, Tally};
 use crate::vm::PROCESSORS;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum as _;
@@ -66,19 +66,10 @@ pub(crate) fn run(root: &Path, all: bool) -> Result<Tally> {
 }
 
 fn told(name: &str, result: Result<Option<String>>) -> Tally {
-    match result {
-        Ok(None) => {
-            println!("ok      {name}");
-            Tally::PASSED
-        }
-        Ok(Some(reason)) => {
-            println!("skipped {name}: {reason}");
-            Tally::SKIPPED
-        }
-        Err(error) => {
-            println!("FAILED  {name}\n        {}", format!("{error:#}").replace('\n', "\n        "));
-            Tally::FAILED
-        }
+    match result.transpose() {
+        Some(Ok(reason)) => tally::skipped(name, &reason),
+        Some(Err(error)) => tally::told(name, Err(error)),
+        None => tally::told(name, Ok(())),
     }
 }
 

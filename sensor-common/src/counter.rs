@@ -140,6 +140,8 @@ counters! {
     ExecReused = "exec" Unarmed "pid_reused";
     /// A shell not armed whose standard input is a socket, but whose standard input and output are not both connections that count.
     ExecOtherStreams = "exec" Unarmed "other_streams";
+    /// A shell of a program that may stand between it and a connection, but that reads no commands from what such a program could write to.
+    ExecNotRelayed = "exec" Unarmed "not_relayed";
     /// A shell whose process has made a connection, sent.
     ExecSent = "exec" Sent "armed";
     /// A shell sent without a connection, because the table of connections was under pressure.
@@ -148,11 +150,29 @@ counters! {
     ExecParent = "exec" Sent "parent";
     /// A shell sent because its standard input and output are connections.
     ExecStreams = "exec" Sent "streams";
+    /// A shell sent because its parent, or another ancestor before the fork, has made a connection.
+    ExecInherited = "exec" Sent "inherited";
     /// The ring buffer was full.
     ExecRing = "exec" Lost "ring_full";
     /// A field of the task could not be read.
     ExecRead = "exec" Lost "read";
 
+    /// Forks seen while a connection was pending, those that make a thread included.
+    ForkSeen = "fork" Seen "seen";
+    /// A thread, which shares its process's connection.
+    ForkThread = "fork" Filtered "thread";
+    /// Of a process that has neither made a connection within the span nor inherited one.
+    ForkUnarmed = "fork" Unarmed "never";
+    /// The connection has been inherited over as many forks as it may be.
+    ForkFar = "fork" Unarmed "generations";
+    /// The connection is inherited.
+    ForkInherited = "fork" Sent "inherited";
+    /// The table took no entry: an execution in the new process will not be sent for it.
+    ForkTable = "fork" Lost "table";
+    /// A field of a task could not be read.
+    ForkRead = "fork" Lost "read";
+    /// Inherited while so many were that the table may have forgotten others that still counted.
+    ForkPressure = "fork" Note "pressure";
 }
 
 /// Number of counters.

@@ -123,6 +123,7 @@ layout! {
     Required files_fdt: "files_struct.fdt", 8;
     Required fdtable_fd: "fdtable.fd", 8;
     Required fdtable_max_fds: "fdtable.max_fds", 4;
+    Optional fork_child: "trace_event_raw_sched_process_fork.child_pid", 4;
     Required binprm_argc: "linux_binprm.argc", 4;
     Required binprm_file: "linux_binprm.file", 8;
     Required socket_sk: "socket.sk", 8;

@@ -70,6 +70,47 @@ impl Name {
     }
 }
 
+/// A name, or the front of one: what is behind the front may be anything.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Pattern {
+    name: Name,
+    /// Which bits of a name are compared.
+    mask: [u64; 2],
+}
+
+impl Pattern {
+    /// Matches no name, as [`Name::NEVER`] equals none.
+    pub const NEVER: Self = Self { name: Name::NEVER, mask: [u64::MAX; 2] };
+
+    /// The pattern spelled by `text`: a name, or with a `*` at its end the front of one. [`Pattern::NEVER`] where [`Name::new`] gives
+    /// [`Name::NEVER`].
+    #[must_use]
+    pub const fn new(text: &str) -> Self {
+        let Some((last, front)) = text.as_bytes().split_last() else { return Self::NEVER };
+        if *last != b'*' {
+            return Self { name: Name::new(text), mask: [u64::MAX; 2] };
+        }
+        let Ok(front) = core::str::from_utf8(front) else { return Self::NEVER };
+        let name = Name::new(front);
+        if name.0[0] == Name::NEVER.0[0] && name.0[1] == Name::NEVER.0[1] {
+            return Self::NEVER;
+        }
+        let bits = (1_u128 << (8 * front.len())) - 1;
+        #[expect(clippy::cast_possible_truncation, reason = "the number is taken apart into its halves")]
+        let mask = [bits as u64, (bits >> 64) as u64];
+        Self { name, mask }
+    }
+
+    /// Whether a name is this one, or begins like it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn matches(&self, name: Name) -> bool {
+        let Self { name: Name(wanted), mask } = self;
+        name.0[0] & mask[0] == wanted[0] && name.0[1] & mask[1] == wanted[1]
+    }
+}
+
 /// The high bit of the first zero byte of `word` and possibly of later bytes; 0 if there is no zero byte.
 #[inline(always)]
 const fn zero_bytes(word: u64) -> u64 {
@@ -135,6 +176,31 @@ mod tests {
             expected[15] = 0;
             assert_eq!(folded, Name::from_comm(expected), "byte {byte:#x}");
         }
+    }
+
+    #[test]
+    fn a_pattern_is_a_name_or_the_front_of_one() {
+        for (pattern, name, matches) in [
+            ("nc", "nc", true),
+            ("nc", "ncat", false),
+            ("nc", "n", false),
+            ("python*", "python", true),
+            ("python*", "python3.11", true),
+            ("python*", "pytho", false),
+            ("python*", "jython", false),
+            ("a-long-name-15*", "a-long-name-15x", true),
+            ("a-long-name-15*", "a-long-name-1", false),
+            ("sixteen-bytes-x*", "sixteen-bytes-x", true),
+            ("", "", false),
+            ("*", "", false),
+            ("*", "sh", false),
+            ("more-than-15-byt*", "more-than-15-by", false),
+        ] {
+            let mut bytes = [0; 16];
+            bytes[..name.len()].copy_from_slice(name.as_bytes());
+            assert_eq!(Pattern::new(pattern).matches(Name::from_comm(bytes)), matches, "{pattern:?} {name:?}");
+        }
+        assert!(!Pattern::NEVER.matches(Name::from_comm([0x7f; 16])));
     }
 
     #[test]

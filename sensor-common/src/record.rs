@@ -46,6 +46,14 @@ pub const WITNESS_GRAFT: u8 = 4;
 /// known to 10 ms only.
 pub const WITNESS_PROC: u8 = 8;
 
+/// [`Arm::class`]: made by a shell or socat.
+pub const CLASS_SHELL: u8 = 0;
+/// [`Arm::class`]: made by a program that may stand between a connection and a shell, and by nothing else.
+pub const CLASS_RELAY: u8 = 1;
+
+/// Forks over which a connection is inherited at most.
+pub const GENERATIONS: u8 = 16;
+
 /// A connection that its process made, as the pending table remembers it and both records carry it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -78,14 +86,30 @@ pub struct Arm {
     pub direction: u8,
     /// Which hooks have seen it, `WITNESS_…`.
     pub witness: u8,
-    /// Always 0.
-    pub reserved: [u8; 2],
+    /// What sort of program made it, `CLASS_…`.
+    pub class: u8,
+    /// Forks between the process that made it and the one that holds it: 0 in that process itself.
+    pub generations: u8,
     /// comm of the thread.
     pub comm: [u8; 16],
     /// comm of the group leader.
     pub leader_comm: [u8; 16],
     /// Last component of the executable's path, cut to 31 bytes.
     pub exe: [u8; NAME_LEN],
+}
+
+/// A connection that a process has inherited from the one that forked it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Inherited {
+    /// When it was forked. A process of the same number that started later is another one.
+    pub forked_ns: u64,
+    /// The process that has inherited it.
+    pub tgid: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// The connection, with the process that made it.
+    pub arm: Arm,
 }
 
 /// An ancestor of a process, as it was when the record was made.
@@ -156,6 +180,10 @@ pub const REASON_PARENT: u32 = 2;
 /// [`ExecRecord::reason`]: standard input and output are connections.
 pub const REASON_STREAMS: u32 = 3;
 
+/// [`ExecRecord::reason`]: an ancestor of the process has made a connection: the process descends from it by forks since then or, with
+/// [`Arm::generations`] 0, is its child.
+pub const REASON_INHERITED: u32 = 4;
+
 /// [`ExecRecord::flags`]: `-i` stands among the arguments that were searched.
 pub const FLAG_I: u32 = 1;
 /// [`ExecRecord::flags`]: `-l` stands among the arguments that were searched.
@@ -187,6 +215,9 @@ pub const STREAM_UNREADABLE: u8 = 7;
 
 /// [`Stream::state`] of a socket that listens (`TCP_LISTEN`, `include/net/tcp_states.h`): it is no connection.
 pub const TCP_LISTEN: u8 = 10;
+
+/// Major numbers of the terminals of pseudoterminals (`UNIX98_PTY_SLAVE_MAJOR` in `include/uapi/linux/major.h`).
+pub const PTS_MAJORS: core::ops::RangeInclusive<u32> = 136..=143;
 
 /// What stands on a descriptor. A field that the kind does not need is undefined.
 #[repr(C)]
@@ -292,7 +323,7 @@ pub struct ExecRecord {
     pub path: PathPart,
     /// The path of the file that the parent runs, behind that.
     pub parent_path: PathPart,
-    /// The process's connection; `sequence` is 0 if it has none.
+    /// The connection that the process has made or, with [`REASON_INHERITED`], inherited; `sequence` is 0 if there is none.
     pub arm: Arm,
     /// Ancestors of the process.
     pub lineage: Lineage,
@@ -313,6 +344,7 @@ impl ExecRecord {
 }
 
 const _: () = assert!(size_of::<Arm>() == 152);
+const _: () = assert!(size_of::<Inherited>() == 168);
 const _: () = assert!(size_of::<Stream>() == 48);
 const _: () = assert!(size_of::<Surroundings>() == 88);
 const _: () = assert!(size_of::<Ancestor>() == 64);

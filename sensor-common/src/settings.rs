@@ -1,21 +1,30 @@
 //! What the user side tells the kernel side: constants written before loading, and settings that a reload may change.
 
 use crate::address::Prefix;
-use crate::name::Name;
+use crate::name::{Name, Pattern};
 use bytemuck::{Pod, Zeroable};
 
 /// Most networks that can be excluded.
 pub const MAX_EXCLUDED: usize = 64;
 /// Most names in each list of [`Names`].
 pub const MAX_NAMES: usize = 16;
+/// Most patterns in [`Names::relays`].
+pub const MAX_RELAYS: usize = 16;
 /// Connections that are remembered at a time, one per process.
 pub const PENDING_CAPACITY: u32 = 32_768;
+/// Processes that are remembered at a time as having inherited a connection.
+pub const INHERITED_CAPACITY: u32 = 8_192;
 /// Added to the span by the kernel side, in nanoseconds: the rule compares times cut to milliseconds, so two events may be
 /// up to a millisecond farther apart than the span and still match.
 pub const SPAN_SLACK_NS: u64 = 1_000_000;
 
 /// [`Slot::wanted`]: executions of shells whose standard input and output are connections, armed or not.
 pub const WANT_STREAMS: u64 = 1;
+/// [`Slot::wanted`]: executions of shells that descend from a process with a connection.
+pub const WANT_DESCENDANTS: u64 = 2;
+/// [`Slot::wanted`]: connections of [`Names::relays`], and the shells of those programs that stand on a terminal, a pipe or a socket and read
+/// their commands from there.
+pub const WANT_RELAYS: u64 = 4;
 
 /// The names that the kernel side looks for; constants for as long as the programs are loaded.
 #[repr(C)]
@@ -23,6 +32,8 @@ pub const WANT_STREAMS: u64 = 1;
 pub struct Names {
     /// Programs whose connections count, in small letters: compared case-insensitively.
     pub connecting: [Name; MAX_NAMES],
+    /// Programs that may stand between a connection and a shell, in small letters: compared case-insensitively.
+    pub relays: [Pattern; MAX_RELAYS],
     /// Programs whose execution counts after a connection, compared exactly.
     pub executed: [Name; MAX_NAMES],
     /// The program of which every execution is reported, since its arguments decide about its children.
@@ -35,10 +46,11 @@ impl Names {
     /// Matches nothing.
     pub const NONE: Self = Self::new([Name::NEVER; MAX_NAMES], [Name::NEVER; MAX_NAMES], Name::NEVER);
 
-    /// The names in one structure; see its fields.
+    /// The names in one structure, without relays; see its fields.
     #[must_use]
     pub const fn new(connecting: [Name; MAX_NAMES], executed: [Name; MAX_NAMES], parent: Name) -> Self {
-        Self { connecting, executed, parent, parent_len: parent.len() as u64 }
+        let relays = [Pattern::NEVER; MAX_RELAYS];
+        Self { connecting, relays, executed, parent, parent_len: parent.len() as u64 }
     }
 }
 

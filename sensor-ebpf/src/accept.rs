@@ -12,7 +12,7 @@
 //! Where neither fentry nor kprobes exist: the tracepoints `syscalls/sys_exit_accept4` and `sys_exit_accept`, from the returned
 //! descriptor to its socket. They tax every system call and fire neither for 32-bit programs nor for io_uring.
 
-use crate::arm::{Hook, connection, is_named};
+use crate::arm::{Hook, class_of, connection};
 use crate::emit::count;
 use crate::kernel::{Kptr, Probed};
 use crate::kprobe::first_argument;
@@ -84,13 +84,13 @@ fn accept_exit(ctx: TracePointContext) -> u32 {
         return 0;
     }
     let task = Kptr::<Probed>::current();
-    match is_named(task) {
-        Some(true) => match socket_of(task, descriptor as u64) {
-            Some(Some(sock)) => connection(&ctx, &ACCEPT, task, sock),
+    match class_of(task) {
+        Some(Some(class)) => match socket_of(task, descriptor as u64) {
+            Some(Some(sock)) => connection(&ctx, &ACCEPT, class, task, sock),
             Some(None) => count(ACCEPT.not_tcp),
             None => count(ACCEPT.read),
         },
-        Some(false) => count(ACCEPT.name),
+        Some(None) => count(ACCEPT.name),
         None => count(ACCEPT.read),
     }
     0
@@ -115,9 +115,9 @@ fn grafted<C: EbpfContext>(ctx: &C, sock: *const u8) {
 #[inline(always)]
 fn named<C: EbpfContext>(ctx: &C, hook: &Hook, sock: *const u8) {
     let task = Kptr::<Probed>::current();
-    match is_named(task) {
-        Some(true) => connection(ctx, hook, task, Kptr::new(sock)),
-        Some(false) => count(hook.name),
+    match class_of(task) {
+        Some(Some(class)) => connection(ctx, hook, class, task, Kptr::new(sock)),
+        Some(None) => count(hook.name),
         None => count(hook.read),
     }
 }

@@ -15,6 +15,18 @@ pub(crate) fn count_on_stack(task: Kptr<Probed>) -> Option<u32> {
     (user(stack, &mut count) == 0).then_some(count)
 }
 
+/// Whether the first argument behind the name is `-c`: the program runs one command and reads none. `false` where that cannot be read, and of
+/// a 32-bit program, whose pointer table has other entries.
+#[inline(always)]
+pub(crate) fn is_one_command(task: Kptr<Probed>) -> bool {
+    const C: u64 = u64::from_le_bytes(*b"-c\0\0\0\0\0\0");
+    let start = (|| task.follow(offset!(task_mm))?.read::<u64>(offset!(mm_start_stack)))();
+    let Some(stack) = start else { return false };
+    let (mut pointer, mut text) = (0_u64, 0_u64);
+    // Behind argc and the pointer to the name.
+    user(stack + 16, &mut pointer) == 0 && user_flag(pointer, &mut text) == 0 && text == C
+}
+
 /// Where argv lies, and what was found in it.
 #[derive(Clone, Copy)]
 pub(crate) struct Argv {

@@ -5,7 +5,7 @@
 //! report finds no room, since an execution carries it.
 
 use crate::emit::{count, wake_when_filling};
-use crate::filter::{comm, connects, file_name, is_excluded, settings};
+use crate::filter::{comm, connects, file_name, is_excluded, is_relay, settings};
 use crate::kernel::{Kptr, Probed, offset};
 use crate::lineage;
 use crate::maps::{ARMING, CONNECTIONS, COUNTS, ConnectionSpace, PENDING};
@@ -17,8 +17,10 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_log_ebpf::warn;
 use sensor_common::counter::Counter;
-use sensor_common::record::{ACCEPTED, Arm, CONNECTION_PATH_MAX, NAME_LEN, WITNESS_GRAFT};
-use sensor_common::settings::{PENDING_CAPACITY, Slot};
+use sensor_common::record::{
+    ACCEPTED, Arm, CLASS_RELAY, CLASS_SHELL, CONNECTION_PATH_MAX, NAME_LEN, WITNESS_GRAFT, WITNESS_PROC,
+};
+use sensor_common::settings::{PENDING_CAPACITY, SPAN_SLACK_NS, Slot, WANT_RELAYS};
 
 /// When a connection was last remembered, in boot time; 0 before the first. Alone in its section, so that the exec program
 /// reads it in four instructions and shares no cache line with anything that is written more often.
@@ -45,9 +47,49 @@ pub(crate) struct Hook {
     pub(crate) not_pending: Counter,
 }
 
-/// Whether the current task is one whose connections count; `None` if that cannot be read.
+/// /proc gives the start of a process in units of 10 ms.
+const PROC_TICK_NS: u64 = 10_000_000;
+
+/// Whether a pending connection is one of the process that started then, and made within the span.
 #[inline(always)]
-pub(crate) fn is_named(task: Kptr<Probed>) -> Option<bool> {
+pub(crate) fn is_pending(arm: &Arm, start_ns: u64, now: u64, span_ns: u64) -> bool {
+    is_of(arm, start_ns) && is_recent(arm, now, span_ns)
+}
+
+/// Whether a pending connection is one of the process that started then.
+#[inline(always)]
+pub(crate) fn is_of(arm: &Arm, start_ns: u64) -> bool {
+    if arm.witness & WITNESS_PROC == 0 {
+        arm.start_ns == start_ns
+    } else {
+        arm.start_ns / PROC_TICK_NS == start_ns / PROC_TICK_NS
+    }
+}
+
+/// Whether a connection was made within the span.
+#[inline(always)]
+pub(crate) fn is_recent(arm: &Arm, now: u64, span_ns: u64) -> bool {
+    now.saturating_sub(arm.boot_ns) <= span_ns + SPAN_SLACK_NS
+}
+
+/// What sort of program the current task runs, `CLASS_…`, if its connections count; `None` if that cannot be read.
+#[inline(always)]
+pub(crate) fn class_of(task: Kptr<Probed>) -> Option<Option<u8>> {
+    if is_named(task)? {
+        return Some(Some(CLASS_SHELL));
+    }
+    if settings()?.wanted & WANT_RELAYS == 0 || task.read::<u64>(offset!(task_mm))? == 0 {
+        return Some(None);
+    }
+    // By the group leader: threads of these programs are called as they like.
+    let relay = is_relay(comm(task.follow(offset!(task_group_leader))?)?)
+        || task.exe_file().and_then(file_name).is_some_and(is_relay);
+    Some(if relay { Some(CLASS_RELAY) } else { None })
+}
+
+/// Whether the current task is one whose connections count for every rule; `None` if that cannot be read.
+#[inline(always)]
+fn is_named(task: Kptr<Probed>) -> Option<bool> {
     if task.read::<u64>(offset!(task_mm))? == 0 {
         return Some(false);
     }
@@ -62,10 +104,10 @@ pub(crate) fn is_named(task: Kptr<Probed>) -> Option<bool> {
     Some(task.exe_file().and_then(file_name).is_some_and(connects))
 }
 
-/// Handles a connection of the current task whose program's name is known to count.
+/// Handles a connection of the current task whose program is of a class that counts.
 #[inline(always)]
-pub(crate) fn connection<C: EbpfContext>(ctx: &C, hook: &Hook, task: Kptr<Probed>, sock: Kptr<Probed>) {
-    let outcome = record(ctx, hook, task, sock);
+pub(crate) fn connection<C: EbpfContext>(ctx: &C, hook: &Hook, class: u8, task: Kptr<Probed>, sock: Kptr<Probed>) {
+    let outcome = record(ctx, hook, class, task, sock);
     count(outcome.unwrap_or(hook.read));
     if outcome.is_none() {
         warn!(ctx, "a connection could not be read: witness {}", hook.witness);
@@ -74,7 +116,7 @@ pub(crate) fn connection<C: EbpfContext>(ctx: &C, hook: &Hook, task: Kptr<Probed
 
 /// The counter of what became of it; `None` if something could not be read.
 #[inline(always)]
-fn record<C: EbpfContext>(ctx: &C, hook: &Hook, task: Kptr<Probed>, sock: Kptr<Probed>) -> Option<Counter> {
+fn record<C: EbpfContext>(ctx: &C, hook: &Hook, class: u8, task: Kptr<Probed>, sock: Kptr<Probed>) -> Option<Counter> {
     let Some(ends) = tcp_ends(sock)? else {
         return Some(hook.not_tcp);
     };
@@ -110,7 +152,8 @@ fn record<C: EbpfContext>(ctx: &C, hook: &Hook, task: Kptr<Probed>, sock: Kptr<P
         remote_port: ends.remote_port,
         direction: hook.direction,
         witness: hook.witness,
-        reserved: [0; 2],
+        class,
+        generations: 0,
         comm: task.read(offset!(task_comm))?,
         leader_comm: leader.read(offset!(task_comm))?,
         exe: [0; NAME_LEN],

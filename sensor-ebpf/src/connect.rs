@@ -9,7 +9,7 @@
 //! at the execution; an attempt that then finds no free port counts too. From 7.0 its programs can be preempted, and the kernel then
 //! skips the next attempt on that CPU; as a classic tracepoint, at a higher cost for each change of a state, they run to their end.
 
-use crate::arm::{Hook, connection, is_named};
+use crate::arm::{Hook, class_of, connection};
 use crate::emit::count;
 use crate::kernel::{Kptr, Probed};
 use crate::kprobe::first_argument;
@@ -85,9 +85,9 @@ fn connect_trace(ctx: TracePointContext) -> u32 {
 fn attempted<C: EbpfContext>(ctx: &C, sock: *const u8) {
     count(Counter::ConnectSeen);
     let task = Kptr::<Probed>::current();
-    match is_named(task) {
-        Some(true) => connection(ctx, &CONNECT, task, Kptr::new(sock)),
-        Some(false) => count(CONNECT.name),
+    match class_of(task) {
+        Some(Some(class)) => connection(ctx, &CONNECT, class, task, Kptr::new(sock)),
+        Some(None) => count(CONNECT.name),
         None => count(CONNECT.read),
     }
 }

@@ -12,12 +12,13 @@
 //! input a socket?
 
 use crate::argv::{self, bounded, within};
-use crate::arm::{is_under_pressure, last_armed};
+use crate::arm::{is_of, is_pending, is_recent, is_under_pressure, last_armed};
 use crate::emit::count;
 use crate::filter::{comm, file_name, is_executed, is_parent, is_parent_file, settings};
+use crate::fork::inherited;
 use crate::kernel::{Access, Kptr, Probed, Typed, offset};
 use crate::lineage;
-use crate::maps::{EXEC_SPACE, EXECUTIONS, PATHS_ROOM, PENDING};
+use crate::maps::{EXEC_SPACE, EXECUTIONS, INHERITED, PATHS_ROOM, PENDING};
 use crate::socket::tcp_ends;
 use crate::stream::{self, stdin_is_socket};
 use crate::surroundings;
@@ -30,15 +31,13 @@ use aya_log_ebpf::warn;
 use sensor_common::counter::Counter;
 use sensor_common::layout::MISSING;
 use sensor_common::record::{
-    ARGV_MAX, Arm, ExecRecord, FLAG_ARGV_UNREADABLE, FLAG_UNSEARCHED, REASON_ARMED, REASON_PARENT, REASON_PRESSURE,
-    REASON_STREAMS, WITNESS_PROC,
+    ARGV_MAX, Arm, CLASS_RELAY, ExecRecord, FLAG_ARGV_UNREADABLE, FLAG_UNSEARCHED, REASON_ARMED, REASON_INHERITED,
+    REASON_PARENT, REASON_PRESSURE, REASON_STREAMS,
 };
-use sensor_common::settings::{SPAN_SLACK_NS, Slot, WANT_STREAMS};
+use sensor_common::settings::{Slot, WANT_DESCENDANTS, WANT_RELAYS, WANT_STREAMS};
 
 /// What the early-out adds to the span: far more than a task can be held up between taking the time and writing it.
-const EARLY_OUT_SLACK_NS: u64 = 1_000_000_000;
-/// /proc gives the start of a process in units of 10 ms.
-const PROC_TICK_NS: u64 = 10_000_000;
+pub(crate) const EARLY_OUT_SLACK_NS: u64 = 1_000_000_000;
 
 #[btf_tracepoint(function = "sched_process_exec")]
 fn exec_btf(ctx: BtfTracePointContext) -> i32 {
@@ -106,29 +105,49 @@ fn executed<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bpr
         Some(arm) => judge(arm, start_ns, now, settings.span_ns),
         None => Some(Counter::ExecUnarmed),
     };
-    let reason = match unarmed {
-        None => REASON_ARMED,
-        Some(_) if parent => REASON_PARENT,
-        Some(_) if is_under_pressure(now) => REASON_PRESSURE,
-        Some(_) if streams => REASON_STREAMS,
+    let inherited = if unarmed.is_some() && !parent && settings.wanted & WANT_DESCENDANTS != 0 {
+        let inherited = inherited(tgid, start_ns, now, settings.span_ns);
+        let arm = inherited.or_else(|| of_parent(task.probed(), now, settings.span_ns));
+        arm.map_or(core::ptr::null(), core::ptr::from_ref)
+    } else {
+        core::ptr::null()
+    };
+    let (reason, arm) = match unarmed {
+        None => (REASON_ARMED, pending),
+        Some(_) if !inherited.is_null() => (REASON_INHERITED, inherited),
+        Some(_) if parent => (REASON_PARENT, core::ptr::null()),
+        Some(_) if is_under_pressure(now) => (REASON_PRESSURE, core::ptr::null()),
+        Some(_) if streams => (REASON_STREAMS, core::ptr::null()),
         Some(unarmed) => return count(unarmed),
     };
-    let arm = if reason == REASON_ARMED { pending } else { core::ptr::null() };
-    send(ctx, task.probed(), old_tid, bprm.probed(), reason, arm, settings);
+    send(ctx, task.probed(), old_tid, bprm.probed(), Why { reason, parent }, arm, settings);
+}
+
+/// The connection that the parent has made since it forked the process: the published rule asks for the parent alone.
+#[inline(always)]
+fn of_parent<'a>(task: Kptr<Probed>, now: u64, span_ns: u64) -> Option<&'a Arm> {
+    let parent = lineage::parent(task)?;
+    // SAFETY: entries of a preallocated map stay readable.
+    let arm = unsafe { PENDING.get_ptr(parent.read::<u32>(offset!(task_tgid))?)?.as_ref()? };
+    is_pending(arm, parent.read(offset!(task_start_boottime))?, now, span_ns).then_some(arm)
+}
+
+/// Why an execution is sent.
+#[derive(Clone, Copy)]
+struct Why {
+    /// `REASON_…`.
+    reason: u32,
+    /// Its arguments decide about its children, whatever else it is.
+    parent: bool,
 }
 
 /// Why a pending connection does not count for this process; `None` if it does.
 #[inline(always)]
 fn judge(arm: &Arm, start_ns: u64, now: u64, span_ns: u64) -> Option<Counter> {
-    let same = if arm.witness & WITNESS_PROC == 0 {
-        arm.start_ns == start_ns
-    } else {
-        arm.start_ns / PROC_TICK_NS == start_ns / PROC_TICK_NS
-    };
-    if !same {
+    if !is_of(arm, start_ns) {
         return Some(Counter::ExecReused);
     }
-    (now.saturating_sub(arm.boot_ns) > span_ns + SPAN_SLACK_NS).then_some(Counter::ExecExpired)
+    (!is_recent(arm, now, span_ns)).then_some(Counter::ExecExpired)
 }
 
 #[inline(always)]
@@ -154,7 +173,7 @@ fn send<C: EbpfContext>(
     task: Kptr<Probed>,
     old_tid: u32,
     bprm: Kptr<Probed>,
-    reason: u32,
+    Why { reason, parent }: Why,
     arm: *const Arm,
     settings: &Slot,
 ) {
@@ -167,16 +186,21 @@ fn send<C: EbpfContext>(
     let reason_place = &raw mut header.reason;
     // SAFETY: a field of the value above.
     unsafe { reason_place.write_volatile(reason) };
-    if !carry(arm, task, &mut header.arm) {
+    if !carry(arm, reason, task, &mut header.arm) {
         // SAFETY: as above.
         unsafe { reason_place.write_volatile(REASON_PRESSURE) };
     }
     stream::write(task, &raw mut header.streams);
     // SAFETY: as above.
-    if unsafe { reason_place.read_volatile() } == REASON_STREAMS {
+    let reason = unsafe { reason_place.read_volatile() };
+    let relayed = matches!(reason, REASON_ARMED | REASON_INHERITED) && header.arm.class == CLASS_RELAY && !parent;
+    if reason == REASON_STREAMS || relayed {
         match stream::are_connections(&raw const header.streams, settings) {
             Some(true) => {}
-            Some(false) => return count(Counter::ExecOtherStreams),
+            Some(false) if relayed && is_relayed(task, header, settings) => {}
+            Some(false) => {
+                return count(if relayed { Counter::ExecNotRelayed } else { Counter::ExecOtherStreams });
+            }
             None => return lost_seen(ctx),
         }
     }
@@ -197,21 +221,39 @@ fn send<C: EbpfContext>(
         (Ok(()), REASON_ARMED) => Counter::ExecSent,
         (Ok(()), REASON_PRESSURE) => Counter::ExecPressure,
         (Ok(()), REASON_STREAMS) => Counter::ExecStreams,
+        (Ok(()), REASON_INHERITED) => Counter::ExecInherited,
         (Ok(()), _) => Counter::ExecParent,
     });
+}
+
+/// Whether a program that is no shell may pass on what this shell reads and writes, and the shell reads its commands there.
+#[inline(always)]
+fn is_relayed(task: Kptr<Probed>, header: &ExecRecord, settings: &Slot) -> bool {
+    settings.wanted & WANT_RELAYS != 0
+        && stream::can_be_relayed(&raw const header.streams)
+        && !argv::is_one_command(task)
 }
 
 /// Copies the pending connection into the record, or notes that there is none. The table's entries are used again without delay, so
 /// under a flood of connections the copy may be another process's by now: then it is not carried, and `false`.
 #[inline(always)]
-fn carry(arm: *const Arm, task: Kptr<Probed>, to: &mut Arm) -> bool {
+fn carry(arm: *const Arm, reason: u32, task: Kptr<Probed>, to: &mut Arm) -> bool {
     // SAFETY: null, or an entry of a preallocated map.
     let Some(arm) = (unsafe { arm.as_ref() }) else {
         to.sequence = 0;
         return true;
     };
     *to = *arm;
-    let same = task.read(offset!(task_tgid)) == Some(to.tgid);
+    let Some(tgid) = task.read::<u32>(offset!(task_tgid)) else { return false };
+    let same = if reason == REASON_INHERITED && to.generations == 0 {
+        lineage::parent(task).and_then(|parent| parent.read(offset!(task_tgid))) == Some(to.tgid)
+    } else if reason == REASON_INHERITED {
+        // SAFETY: an entry of a preallocated map.
+        let still = INHERITED.get_ptr(tgid).and_then(|inherited| unsafe { inherited.as_ref() });
+        still.is_some_and(|inherited| inherited.arm.sequence == to.sequence)
+    } else {
+        tgid == to.tgid
+    };
     if same {
         complete_port(to);
     } else {

@@ -3,8 +3,8 @@
 use crate::kernel::{Access, Kptr, Probed, offset};
 use crate::maps::SETTINGS;
 use sensor_common::address::{Address, words};
-use sensor_common::name::Name;
-use sensor_common::settings::{MAX_EXCLUDED, MAX_NAMES, Names, Slot};
+use sensor_common::name::{Name, Pattern};
+use sensor_common::settings::{MAX_EXCLUDED, MAX_NAMES, MAX_RELAYS, Names, Slot};
 
 /// The names that count; written by the user side before loading.
 #[unsafe(no_mangle)]
@@ -36,6 +36,24 @@ fn listed(list: *const Name, name: Name) -> bool {
 #[inline(always)]
 pub(crate) fn connects(name: Name) -> bool {
     listed(names!(connecting), name.to_lower())
+}
+
+/// Whether a program with this name may stand between a connection and a shell. Case-insensitive.
+#[inline(always)]
+pub(crate) fn is_relay(name: Name) -> bool {
+    let name = name.to_lower();
+    let list = (&raw const NAMES.relays).cast::<Pattern>();
+    for place in 0..MAX_RELAYS {
+        // SAFETY: as above, with MAX_RELAYS entries.
+        let pattern = unsafe { core::ptr::read_volatile(list.add(place)) };
+        if pattern == Pattern::NEVER {
+            break;
+        }
+        if pattern.matches(name) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether executions of a program with this name count.

@@ -7,10 +7,11 @@
 //! | `connect.rs` | `connect_fexit`, `connect_kprobe`, `connect_state` |
 //! | `accept.rs` | `accept_fexit_4`, `accept_fexit_2`, `graft_fentry`, `graft_kprobe`, `accept_exit` |
 //! | `exec.rs` | `exec_btf`, `exec_raw`, `exec_trace` |
+//! | `fork.rs` | `fork_btf`, `fork_raw`, `fork_trace` |
 //!
 //! A connection of a named program to a destination that is not excluded is remembered (`arm.rs`) and reported; the
-//! execution of a shell is reported if its process is remembered, or if its standard input and output are connections. Everything else is
-//! counted and dropped here.
+//! execution of a shell is reported if its process is remembered or was forked by one that is, or if its standard input and output are
+//! connections. Everything else is counted and dropped here.
 #![no_std]
 #![no_main]
 #![expect(
@@ -31,6 +32,7 @@ mod connect;
 mod emit;
 mod exec;
 mod filter;
+mod fork;
 mod kernel;
 mod kprobe;
 mod lineage;

@@ -6,9 +6,9 @@ use aya_ebpf::macros::btf_map;
 use sensor_common::counter::COUNTERS;
 use sensor_common::record::{
     ANCESTOR_PATH_MAX, ANCESTOR_PATHS, ARGV_MAX, Arm, CONNECTION_PATH_MAX, ConnectionRecord, DIRECTORY_PATH_MAX,
-    ENVIRONMENT_MAX, EXEC_PATH_MAX, ExecRecord, PARENT_PATH_MAX, PATH_SLACK,
+    ENVIRONMENT_MAX, EXEC_PATH_MAX, ExecRecord, Inherited, PARENT_PATH_MAX, PATH_SLACK,
 };
-use sensor_common::settings::{PENDING_CAPACITY, Settings};
+use sensor_common::settings::{INHERITED_CAPACITY, PENDING_CAPACITY, Settings};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
@@ -51,6 +51,13 @@ pub(crate) struct Arming {
     pub(crate) pressure_until_ns: u64,
 }
 
+/// The state of `fork.rs`: how many processes have inherited a connection within the present window.
+#[repr(C)]
+pub(crate) struct Forking {
+    pub(crate) start_ns: u64,
+    pub(crate) count: u64,
+}
+
 #[btf_map]
 pub(crate) static SETTINGS: Array<Settings, 1, MMAPABLE> = Array::new();
 
@@ -61,6 +68,14 @@ pub(crate) static COUNTS: Array<[u64; COUNTERS], 1, MMAPABLE> = Array::new();
 /// The newest connection of each process, by tgid.
 #[btf_map]
 pub(crate) static PENDING: LruHashMap<u32, Arm, { PENDING_CAPACITY as usize }> = LruHashMap::new();
+
+/// The connection that a process has inherited, by tgid. A table of its own, so that no number of forks pushes out a connection
+/// that a process has made itself.
+#[btf_map]
+pub(crate) static INHERITED: LruHashMap<u32, Inherited, { INHERITED_CAPACITY as usize }> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static FORKING: Array<Forking, 1> = Array::new();
 
 #[btf_map]
 pub(crate) static ARMING: Array<Arming, 1> = Array::new();

@@ -8,8 +8,8 @@ use crate::filter::is_excluded;
 use crate::kernel::{Access, Kptr, Probed, offset};
 use crate::socket::{Ends, tcp_ends};
 use sensor_common::record::{
-    STREAM_CLOSED, STREAM_DEVICE, STREAM_FILE, STREAM_OTHER, STREAM_PIPE, STREAM_SOCKET, STREAM_TCP, STREAM_UNREADABLE,
-    STREAMS, Stream, TCP_LISTEN,
+    PTS_MAJORS, STREAM_CLOSED, STREAM_DEVICE, STREAM_FILE, STREAM_OTHER, STREAM_PIPE, STREAM_SOCKET, STREAM_TCP,
+    STREAM_UNREADABLE, STREAMS, Stream, TCP_LISTEN,
 };
 use sensor_common::settings::Slot;
 
@@ -113,6 +113,22 @@ fn socket(sock: Kptr<Probed>, stream: &mut Stream) -> Option<u8> {
     stream.local_port = local_port;
     stream.remote_port = remote_port;
     Some(STREAM_TCP)
+}
+
+/// Whether standard input and output both are something at whose other end another program may be: a terminal of a pseudoterminal, a
+/// pipe or a socket. What could not be read may be one.
+#[inline(always)]
+pub(crate) fn can_be_relayed(streams: *const [Stream; STREAMS]) -> bool {
+    for descriptor in 0..2 {
+        // SAFETY: `descriptor` is below the length of the array, and `write` has written it.
+        let stream = unsafe { &*streams.cast::<Stream>().add(descriptor) };
+        match stream.kind {
+            STREAM_PIPE | STREAM_SOCKET | STREAM_TCP | STREAM_UNREADABLE => {}
+            STREAM_DEVICE if PTS_MAJORS.contains(&(stream.device >> 20)) => {}
+            _ => return false,
+        }
+    }
+    true
 }
 
 /// Whether standard input and output both are TCP connections to addresses that count, be it one connection or two; `None` if that could not

@@ -18,12 +18,13 @@ pub use life::{Life, Place};
 pub use noise::Noise;
 pub use remote::{Elasticsearch, Spool, Syslog};
 
+use crate::detect;
 use crate::detect::exception::Exception;
-use crate::detect::rule::SHELL_ON_SOCKET;
+use crate::detect::rule::{RELAYED_SHELL, REVERSE_SHELL, Relays, SHELL_ON_SOCKET};
 use ipnet::IpNet;
 use sensor_common::address::{Prefix, mapped};
 use sensor_common::record::ENVIRONMENT_MAX;
-use sensor_common::settings::{MAX_EXCLUDED, Slot, WANT_STREAMS};
+use sensor_common::settings::{MAX_EXCLUDED, Slot, WANT_DESCENDANTS, WANT_RELAYS, WANT_STREAMS};
 use serde::Deserialize;
 use std::fmt;
 use std::fs::File;
@@ -76,6 +77,9 @@ pub struct Rule {
     /// Destinations that do not count, at most [`MAX_EXCLUDED`]. IPv4-mapped networks stand here as IPv4.
     #[serde(deserialize_with = "parse::excluded")]
     pub excluded: Vec<IpNet>,
+    /// Programs that may stand between a connection and a shell, to the rule `relayed-shell`. Needs a restart.
+    #[serde(deserialize_with = "parse::relays")]
+    pub relays: Relays,
     /// Ids of rules that are off; at least one is on.
     #[serde(deserialize_with = "parse::disabled")]
     pub disabled: Vec<&'static str>,
@@ -90,6 +94,9 @@ pub struct Hooks {
     /// How connections accepted are seen; `None` (written `"off"`): not at all.
     #[serde(deserialize_with = "parse::accept")]
     pub accept: Option<Hook>,
+    /// Whether forks are seen (written `"auto"` or `"off"`), where a rule asks for them.
+    #[serde(deserialize_with = "parse::fork")]
+    pub fork: bool,
 }
 
 /// A way to watch a kernel function.
@@ -224,6 +231,7 @@ impl Default for Rule {
         Self {
             span: Duration::from_secs(5),
             excluded: vec![net([127, 0, 0, 0], 8), net([169, 254, 0, 0], 16), net([224, 0, 0, 0], 4), loopback],
+            relays: Relays::default(),
             disabled: Vec::new(),
         }
     }
@@ -231,7 +239,7 @@ impl Default for Rule {
 
 impl Default for Hooks {
     fn default() -> Self {
-        Self { connect: Hook::Auto, accept: Some(Hook::Auto) }
+        Self { connect: Hook::Auto, accept: Some(Hook::Auto), fork: true }
     }
 }
 
@@ -312,11 +320,31 @@ impl Config {
         print::config(self)
     }
 
+    /// Whether a rule is on.
+    fn is_on(&self, rule: &detect::rule::Rule) -> bool {
+        !self.rule.disabled.contains(&rule.id)
+    }
+
+    /// Whether a rule that is on asks for connections of ancestors.
+    fn asks_for_descendants(&self) -> bool {
+        self.is_on(&REVERSE_SHELL) || self.is_on(&RELAYED_SHELL)
+    }
+
+    /// Whether forks are looked at.
+    #[must_use]
+    pub fn watches_forks(&self) -> bool {
+        self.hooks.fork && self.asks_for_descendants()
+    }
+
     /// What the kernel side is told of the rules; a reload hands over another one.
     #[must_use]
     pub fn kernel_slot(&self) -> Slot {
-        let Rule { span, excluded, disabled } = &self.rule;
-        let streams = !disabled.contains(&SHELL_ON_SOCKET.id);
+        let Rule { span, excluded, relays: _, disabled: _ } = &self.rule;
+        let wants = [
+            (WANT_STREAMS, self.is_on(&SHELL_ON_SOCKET)),
+            (WANT_DESCENDANTS, self.asks_for_descendants()),
+            (WANT_RELAYS, self.is_on(&RELAYED_SHELL)),
+        ];
         let mut prefixes = [Prefix::NONE; MAX_EXCLUDED];
         for (place, net) in prefixes.iter_mut().zip(excluded) {
             *place = match net {
@@ -327,7 +355,7 @@ impl Config {
         Slot {
             // An hour at most, by parsing.
             span_ns: u64::try_from(span.as_nanos()).unwrap_or(u64::MAX),
-            wanted: if streams { WANT_STREAMS } else { 0 },
+            wanted: wants.into_iter().filter_map(|(bit, is_wanted)| is_wanted.then_some(bit)).sum(),
             environment: if self.evidence.environment.is_empty() { 0 } else { ENVIRONMENT_MAX as u64 },
             excluded: prefixes,
         }
@@ -337,9 +365,9 @@ impl Config {
     #[must_use]
     pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
         // Taken apart completely, so that a new key cannot be forgotten.
-        let Self { rule: _, exception: _, evidence, hooks, host, kernel, rings, output, noise: _, life: _, metrics } =
+        let Self { rule, exception: _, evidence, hooks, host, kernel, rings, output, noise: _, life: _, metrics } =
             self;
-        let Hooks { connect, accept } = hooks;
+        let Hooks { connect, accept, fork } = hooks;
         let Host { id, name } = host;
         let Kernel { btf } = kernel;
         let Rings { connections, executions } = rings;
@@ -349,6 +377,10 @@ impl Config {
             ("evidence.runtimes", evidence.runtimes != new.evidence.runtimes),
             ("hooks.connect", *connect != new.hooks.connect),
             ("hooks.accept", *accept != new.hooks.accept),
+            ("hooks.fork", *fork != new.hooks.fork),
+            ("rule.relays", rule.relays != new.rule.relays),
+            // Nothing sees forks; the other way round they are seen, and nothing is made of them.
+            ("rule.disabled", !self.watches_forks() && self.hooks.fork && new.watches_forks()),
             ("host.id", *id != new.host.id),
             ("host.name", *name != new.host.name),
             ("kernel.btf", *btf != new.kernel.btf),

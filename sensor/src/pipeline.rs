@@ -241,8 +241,10 @@ impl Pipeline {
 
     /// The offset by which an execution is dated: that of the connection which it would match, or today's.
     fn offset_of(&self, event: &Exec) -> WallOffset {
-        let (key, at) = self.place(event.process, event.at);
-        match self.detector.matching(&key, &at) {
+        let connection = event.connection.as_ref();
+        let (key, at) = self.place(connection.map_or(event.process, |one| one.process), event.at);
+        let inherited = connection.filter(|_| event.generations != 0).map(|one| one.arm);
+        match self.detector.matching(&key, &at, inherited) {
             Some(Payload::Connection(held)) => held.offset,
             Some(Payload::Exec) | None => self.origin.offset,
         }

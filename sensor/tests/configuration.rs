@@ -16,9 +16,10 @@ struct Entry {
 }
 
 /// A value of each key that is not its default, in the notation of TOML.
-const OTHERS: [(&str, &str); 44] = [
+const OTHERS: [(&str, &str); 46] = [
     ("rule.span", "'6s'"),
     ("rule.excluded", "[]"),
+    ("rule.relays", "['x']"),
     ("rule.disabled", "['shell-on-socket']"),
     ("exception.name", "'y'"),
     ("exception.reason", "'y'"),
@@ -40,6 +41,7 @@ const OTHERS: [(&str, &str); 44] = [
     ("evidence.runtimes", "[]"),
     ("hooks.connect", "'kprobe'"),
     ("hooks.accept", "'off'"),
+    ("hooks.fork", "'off'"),
     ("host.id", "'x'"),
     ("host.name", "'x'"),
     ("kernel.btf", "'/x'"),

@@ -125,7 +125,7 @@ fn wrong_arguments_are_usage_errors() {
     for (arguments, reason) in [
         (
             &["--rule", "nonsense", "events"][..],
-            "no rule \"nonsense\"; the rules are reverse-shell-via-child, shell-on-socket",
+            "no rule \"nonsense\"; the rules are reverse-shell-via-child, reverse-shell, shell-on-socket, relayed-shell",
         ),
         (&["--hold", "0", "events"], "0 is not in"),
         (&["--format", "xml", "events"], "invalid value 'xml'"),

@@ -1,6 +1,6 @@
 //! What must hold of every alert, whatever it is about.
 
-use crate::expect::{SOCKET_RULE, field};
+use crate::expect::{DESCENDANT_RULE, RELAY_RULE, RULE, SOCKET_RULE, field};
 use serde_json::{Value, json};
 
 /// The statements that do not hold.
@@ -28,7 +28,13 @@ pub(crate) fn contradictions(alert: &Value) -> Vec<String> {
     let rules = field(alert, "sensor.matched_rules").cloned().unwrap_or_default();
     // The first that matches names the alert, the worst grades it.
     check(field(&rules, "0") == field(alert, "rule.id"), "rule.id is not the first of sensor.matched_rules");
-    let (score, word) = if contains(&rules, SOCKET_RULE) { (73, "high") } else { (47, "medium") };
+    let (score, word) = if contains(&rules, SOCKET_RULE) {
+        (73, "high")
+    } else if rules == json!([RELAY_RULE]) {
+        (21, "low")
+    } else {
+        (47, "medium")
+    };
     check(field(alert, "event.severity") == Some(&json!(score)), "event.severity is not that of the rules");
     check(field(alert, "event.risk_score") == Some(&json!(score)), "event.risk_score is not that of the rules");
     check(text(alert, "sensor.severity") == Some(word), "sensor.severity is not that of the rules");
@@ -60,9 +66,26 @@ pub(crate) fn contradictions(alert: &Value) -> Vec<String> {
     check(names(exec, "event.action", "exec"), "the second event is no exec");
     for event in [connection, exec] {
         check(text(event, "event.id").is_some(), "an event of the sequence has no id");
-        for path in ["process.entity_id", "process.pid", "host.id"] {
-            check(field(event, path) == field(alert, path), &format!("{path} differs within the sequence"));
-        }
+        check(field(event, "host.id") == field(alert, "host.id"), "host.id differs within the sequence");
+    }
+    let inherited = field(exec, "sensor.inherited");
+    let may_be = [DESCENDANT_RULE, RELAY_RULE].iter().any(|rule| contains(&rules, rule));
+    check(inherited.is_none() || may_be, "a rule about one process has matched two");
+    check(inherited.is_none() || !contains(&rules, RULE), "a rule about one process has matched two");
+    for path in ["process.entity_id", "process.pid"] {
+        check(field(exec, path) == field(alert, path), &format!("{path} is not that of the exec"));
+        let maker = match inherited {
+            Some(inherited) => field(inherited, path.trim_start_matches("process.")),
+            None if contains(&rules, DESCENDANT_RULE) && !contains(&rules, RULE) => {
+                field(exec, &path.replace("process.", "process.parent."))
+            }
+            None => field(exec, path),
+        };
+        check(maker == field(connection, path), &format!("{path} of the connection is not that of who made it"));
+    }
+    if let Some(inherited) = inherited {
+        let arm = field(connection, "sensor.arm");
+        check(field(inherited, "arm") == arm, "the connection is not the one that was inherited");
     }
     check(text(connection, "event.id") != text(exec, "event.id"), "both events have one id");
     check(field(connection, "sensor.boot_id") == field(exec, "sensor.boot_id"), "sensor.boot_id differs");

@@ -19,6 +19,11 @@ pub(crate) const RULE: &str = "reverse-shell-via-child";
 /// The rule about shells whose standard input and output are connections.
 pub(crate) const SOCKET_RULE: &str = "shell-on-socket";
 
+/// The rule about shells that descend from a process with a connection.
+pub(crate) const DESCENDANT_RULE: &str = "reverse-shell";
+/// The rule about shells behind a program that can pass on what they read and write.
+pub(crate) const RELAY_RULE: &str = "relayed-shell";
+
 /// The fields of one expected alert.
 #[derive(Clone, Debug)]
 pub(crate) struct Expect(Vec<(String, Value)>);
@@ -42,6 +47,16 @@ impl Expect {
                 .field(&format!("{stream}.remote"), end(far));
         }
         expect.field("network.direction", "unknown").field("sensor.matched_rules", [SOCKET_RULE])
+    }
+
+    /// An alert of a rule about a process that executed `file` and was called `args`, whose connection another process had made.
+    pub(crate) fn inherited(rule: &str, (pid, file, args): (u32, &Path, &[&str]), maker: u32, generations: u8) -> Self {
+        Self::executed(pid, file, args)
+            .field("rule.id", rule)
+            .field("sensor.sequence.0.process.pid", maker)
+            .field("sensor.sequence.1.process.pid", pid)
+            .field("sensor.sequence.1.sensor.inherited.pid", maker)
+            .field("sensor.sequence.1.sensor.inherited.generations", generations)
     }
 
     fn executed(pid: u32, file: &Path, args: &[&str]) -> Self {

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// The programs, by the names under which the user side asks for them.
-pub(crate) const PROGRAMS: [&str; 12] = [
+pub(crate) const PROGRAMS: [&str; 15] = [
     "accept_exit",
     "accept_fexit_2",
     "accept_fexit_4",
@@ -20,6 +20,9 @@ pub(crate) const PROGRAMS: [&str; 12] = [
     "exec_btf",
     "exec_raw",
     "exec_trace",
+    "fork_btf",
+    "fork_raw",
+    "fork_trace",
     "graft_fentry",
     "graft_kprobe",
 ];

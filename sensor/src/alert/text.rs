@@ -12,6 +12,9 @@ use std::net::{IpAddr, SocketAddr};
 /// Longest command line in a sentence, in characters.
 const LONGEST: usize = 200;
 
+/// [`maker`] of a connection that the process itself made.
+pub const SAME: &str = "the same process";
+
 /// What happened, in one sentence.
 pub(super) fn message(finding: &Finding<'_>) -> String {
     let Finding { connection, exec, elapsed_ms, assumed, .. } = *finding;
@@ -22,7 +25,9 @@ pub(super) fn message(finding: &Finding<'_>) -> String {
         None => write!(sentence, " executed a shell"),
     };
     let _ = match connection {
-        Some(connection) => write!(sentence, " {elapsed_ms} ms after the same process {}", deed(connection)),
+        Some(connection) => {
+            write!(sentence, " {elapsed_ms} ms after {} {}", maker(exec, connection), deed(connection))
+        }
         None if !finding.is_connection_assumed() => match far_end(exec) {
             Some(far) => write!(sentence, " with a connection to {far} as its standard input and output"),
             None => write!(sentence, " with a connection as its standard input and output"),
@@ -46,6 +51,22 @@ pub fn actor(exec: &Value) -> String {
     let user = member(exec, &["user", "name"]).or_else(|| member(exec, &["user", "id"]));
     let details: Vec<String> = pid.into_iter().chain(user.map(|user| format!("user {user}"))).collect();
     if details.is_empty() { name } else { format!("{name} ({})", details.join(", ")) }
+}
+
+/// Who made the connection, seen from the process that executed something: `the same process`, `its parent python3 (pid 7)`.
+#[must_use]
+pub fn maker(exec: &Value, connection: &Value) -> String {
+    let id = |document, path| member(document, path);
+    let by = id(connection, &["process", "entity_id"]);
+    if by.is_none() || by == id(exec, &["process", "entity_id"]) {
+        return SAME.to_owned();
+    }
+    let kin = if by == id(exec, &["process", "parent", "entity_id"]) { "parent" } else { "ancestor" };
+    let name = member(connection, &["process", "name"]).unwrap_or_else(|| "a process".to_owned());
+    match member(connection, &["process", "pid"]) {
+        Some(pid) => format!("its {kin} {name} (pid {pid})"),
+        None => format!("its {kin} {name}"),
+    }
 }
 
 /// What a connection's process did: `connected to 198.51.100.1:4444`.

@@ -65,10 +65,12 @@ mod tests {
         let (exit, out, log) = check(&path);
         assert_eq!((exit, &*log), (Exit::Ok, ""));
         let expected = "[rule]\nspan = \"7s\"\n\
-            excluded = [\"127.0.0.0/8\", \"169.254.0.0/16\", \"224.0.0.0/4\", \"::1/128\"]\ndisabled = []\n\n\
+            excluded = [\"127.0.0.0/8\", \"169.254.0.0/16\", \"224.0.0.0/4\", \"::1/128\"]\n\
+            relays = [\"python*\", \"perl*\", \"ruby*\", \"php*\", \"lua*\", \"node\", \"java\", \"nc\", \"nc.*\", \"ncat\", \"netcat\", \
+            \"socat\", \"telnet\", \"openssl\", \"gawk\", \"busybox\"]\ndisabled = []\n\n\
             # [[exception]] is not there: every match gives an alert\n\n\
             [evidence]\nenvironment = []\nredact = []\nruntimes = [\"/x\"]\n\n\
-            [hooks]\nconnect = \"auto\"\naccept = \"auto\"\n\n\
+            [hooks]\nconnect = \"auto\"\naccept = \"auto\"\nfork = \"auto\"\n\n\
             [host]\n# id is not set: the machine id\nname = \"a \\\"b\\\"\"\n\n\
             [kernel]\n# btf is not set: /sys/kernel/btf/vmlinux\n\n\
             [rings]\nconnections = 524288\nexecutions = 4194304\n\n\

@@ -342,6 +342,7 @@ fn warn_of(exceptions: &[Exception]) {
 /// What the rules take from the configuration.
 #[must_use]
 pub fn parameters(config: &Config) -> Parameters {
-    let crate::config::Rule { span, excluded, disabled } = &config.rule;
-    Parameters { span: *span, excluded: excluded.iter().collect(), disabled: disabled.clone() }
+    let crate::config::Rule { span, excluded, relays, disabled } = &config.rule;
+    let excluded = excluded.iter().collect();
+    Parameters { span: *span, excluded, relays: relays.clone(), disabled: disabled.clone() }
 }

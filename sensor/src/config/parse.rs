@@ -1,7 +1,7 @@
 //! From TOML to the configuration: each key's form, and errors that say where and what is allowed.
 
 use super::{Config, Hook, Listen};
-use crate::detect::rule;
+use crate::detect::rule::{self, Relays};
 use ipnet::{IpNet, Ipv6Net};
 use sensor_common::settings::MAX_EXCLUDED;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
@@ -20,7 +20,8 @@ const SPAN: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from
 const RING: RangeInclusive<u32> = 64 << 10..=256 << 20;
 
 /// What names a rule.
-pub(super) const RULE_IDS: &str = "the id of a rule: \"reverse-shell-via-child\" or \"shell-on-socket\"";
+pub(super) const RULE_IDS: &str =
+    "the id of a rule: \"reverse-shell-via-child\", \"reverse-shell\", \"shell-on-socket\" or \"relayed-shell\"";
 
 /// A place in the text, and what is wrong there.
 #[derive(Debug, PartialEq, Eq)]
@@ -213,6 +214,22 @@ pub(super) fn accept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
         Accept::Tracepoint => Some(Hook::Tracepoint),
         Accept::Off => None,
     })
+}
+
+/// Whether a hook is wanted.
+pub(super) fn fork<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Fork {
+        Auto,
+        Off,
+    }
+    Fork::deserialize(deserializer).map(|fork| matches!(fork, Fork::Auto))
+}
+
+/// Names of programs.
+pub(super) fn relays<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Relays, D::Error> {
+    Relays::new(Vec::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
 /// An identifier or name.

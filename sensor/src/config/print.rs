@@ -15,9 +15,9 @@ use std::time::Duration;
 pub(super) fn config(config: &Config) -> String {
     // Taken apart completely, so that a new key cannot be forgotten.
     let Config { rule, exception, evidence, hooks, host, kernel, rings, output, noise, life, metrics } = config;
-    let Rule { span, excluded, disabled } = rule;
+    let Rule { span, excluded, relays, disabled } = rule;
     let Evidence { environment, redact, runtimes } = evidence;
-    let Hooks { connect, accept } = hooks;
+    let Hooks { connect, accept, fork } = hooks;
     let Host { id, name } = host;
     let Kernel { btf } = kernel;
     let Rings { connections, executions } = rings;
@@ -28,11 +28,17 @@ pub(super) fn config(config: &Config) -> String {
     let Metrics { listen } = metrics;
     let networks: Vec<String> = excluded.iter().map(|network| quoted(&network.to_string())).collect();
     let mut text = String::new();
+    let relays: Vec<String> = relays.texts().iter().map(|text| quoted(text)).collect();
     let off: Vec<String> = disabled.iter().map(|id| quoted(id)).collect();
     section(
         &mut text,
         "rule",
-        &[("span", Ok(quoted(&duration(*span)))), ("excluded", Ok(list(&networks))), ("disabled", Ok(list(&off)))],
+        &[
+            ("span", Ok(quoted(&duration(*span)))),
+            ("excluded", Ok(list(&networks))),
+            ("relays", Ok(list(&relays))),
+            ("disabled", Ok(list(&off))),
+        ],
     );
     exceptions(&mut text, exception);
     let environment: Vec<String> = environment.iter().map(|name| quoted(name)).collect();
@@ -46,7 +52,11 @@ pub(super) fn config(config: &Config) -> String {
     section(
         &mut text,
         "hooks",
-        &[("connect", Ok(quoted(connect.name()))), ("accept", Ok(quoted(accept.map_or("off", Hook::name))))],
+        &[
+            ("connect", Ok(quoted(connect.name()))),
+            ("accept", Ok(quoted(accept.map_or("off", Hook::name)))),
+            ("fork", Ok(quoted(if *fork { "auto" } else { "off" }))),
+        ],
     );
     let id = id.as_deref().map(quoted).ok_or("the machine id");
     let name = name.as_deref().map(quoted).ok_or("the host name");

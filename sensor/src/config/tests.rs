@@ -22,7 +22,7 @@ fn nothing_said_is_the_rule_as_published() {
     assert_eq!(rule.excluded, nets(&["127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128"]));
     assert_eq!(exception, []);
     assert!(evidence.environment.is_empty() && evidence.redact.len() == 17);
-    assert_eq!(hooks, Hooks { connect: Hook::Auto, accept: Some(Hook::Auto) });
+    assert_eq!(hooks, Hooks { connect: Hook::Auto, accept: Some(Hook::Auto), fork: true });
     assert_eq!((host, kernel), (Host { id: None, name: None }, Kernel { btf: None }));
     assert_eq!((rings.connections, rings.executions), (524_288, 4_194_304));
     let Output { stdout, file, journal, elasticsearch, syslog, spool } = output;
@@ -123,7 +123,7 @@ fn every_key_is_read() {
     );
     assert_eq!(config.rule.span, Duration::from_millis(1500));
     assert_eq!(config.rule.excluded, nets(&["10.0.0.0/8", "192.0.2.7/32", "198.51.100.0/24", "2001:db8::/32"]));
-    assert_eq!(config.hooks, Hooks { connect: Hook::Kprobe, accept: None });
+    assert_eq!(config.hooks, Hooks { connect: Hook::Kprobe, accept: None, fork: true });
     assert_eq!(config.host.id.as_deref(), Some("web-1"));
     assert_eq!(config.host.name.as_deref(), Some("Ünïcode name"));
     assert_eq!(config.kernel.btf.as_deref(), Some(Path::new("/var/lib/btf/vmlinux")));
@@ -155,7 +155,7 @@ fn every_key_is_read() {
         [("auto", Hook::Auto), ("fentry", Hook::Fentry), ("kprobe", Hook::Kprobe), ("tracepoint", Hook::Tracepoint)]
     {
         let hooks = read(&format!("hooks = {{ connect = '{text}', accept = '{text}' }}")).hooks;
-        assert_eq!(hooks, Hooks { connect: hook, accept: Some(hook) });
+        assert_eq!(hooks, Hooks { connect: hook, accept: Some(hook), fork: true });
     }
 }
 
@@ -177,7 +177,13 @@ fn durations_have_a_unit_and_a_range() {
 fn an_error_says_where_what_and_what_is_allowed() {
     let networks = format!("[rule]\nexcluded = [{}]", "'192.0.2.1', ".repeat(MAX_EXCLUDED + 1));
     for (text, line, column, key, message) in [
-        ("[rule]\nspam = 1", 2, 1, "rule.spam", "unknown key `spam`, expected one of `span`, `excluded`, `disabled`"),
+        (
+            "[rule]\nspam = 1",
+            2,
+            1,
+            "rule.spam",
+            "unknown key `spam`, expected one of `span`, `excluded`, `relays`, `disabled`",
+        ),
         (
             "[rules]\n",
             1,
@@ -343,6 +349,8 @@ fn a_reload_applies_the_rule_and_what_is_told() {
     for (text, key) in [
         ("hooks.connect = 'kprobe'", "hooks.connect"),
         ("hooks.accept = 'off'", "hooks.accept"),
+        ("hooks.fork = 'off'", "hooks.fork"),
+        ("rule.relays = []", "rule.relays"),
         ("host.id = 'x'", "host.id"),
         ("host.name = 'x'", "host.name"),
         ("kernel.btf = '/x'", "kernel.btf"),
@@ -363,7 +371,7 @@ fn a_reload_applies_the_rule_and_what_is_told() {
 
 #[test]
 fn a_rule_is_turned_off_by_its_id_and_one_stays_on() {
-    for rule in crate::detect::rule::RULES {
+    for rule in detect::rule::RULES {
         assert!(parse::RULE_IDS.contains(&format!("\"{}\"", rule.id)), "{}", rule.id);
         assert_eq!(read(&format!("rule.disabled = ['{0}', '{0}']", rule.id)).rule.disabled, [rule.id]);
     }
@@ -371,11 +379,42 @@ fn a_rule_is_turned_off_by_its_id_and_one_stays_on() {
     assert!(
         error("rule.disabled = ['x']").contains("rule.disabled: there is no rule \"x\"; allowed is the id of a rule")
     );
-    let all = "rule.disabled = ['shell-on-socket', 'reverse-shell-via-child']";
+    let all = "rule.disabled = ['shell-on-socket', 'reverse-shell-via-child', 'reverse-shell', 'relayed-shell']";
     assert!(error(all).contains("rule.disabled: every rule is off"), "{}", error(all));
-    assert_eq!(Config::default().kernel_slot().wanted, WANT_STREAMS);
-    assert_eq!(read("rule.disabled = ['shell-on-socket']").kernel_slot().wanted, 0);
-    assert_eq!(read("rule.disabled = ['reverse-shell-via-child']").kernel_slot().wanted, WANT_STREAMS);
+}
+
+#[test]
+fn the_kernel_side_looks_for_what_rules_ask_for() {
+    let all = WANT_STREAMS | WANT_DESCENDANTS | WANT_RELAYS;
+    for (disabled, wanted) in [
+        ("", all),
+        ("'reverse-shell-via-child'", all),
+        ("'shell-on-socket'", WANT_DESCENDANTS | WANT_RELAYS),
+        ("'reverse-shell'", all),
+        ("'relayed-shell'", WANT_STREAMS | WANT_DESCENDANTS),
+        ("'relayed-shell', 'reverse-shell'", WANT_STREAMS),
+        ("'relayed-shell', 'reverse-shell', 'shell-on-socket'", 0),
+    ] {
+        let config = read(&format!("rule.disabled = [{disabled}]"));
+        assert_eq!(config.kernel_slot().wanted, wanted, "{disabled}");
+        assert_eq!(config.watches_forks(), wanted & WANT_DESCENDANTS != 0, "{disabled}");
+    }
+    assert!(!read("hooks.fork = 'off'").watches_forks());
+}
+
+#[test]
+fn a_rule_that_asks_for_forks_is_turned_on_by_a_restart() {
+    let (all, without) = (Config::default(), read("rule.disabled = ['reverse-shell', 'relayed-shell']"));
+    assert_eq!(without.restart_needed(&all), ["rule.disabled"]);
+    assert!(all.restart_needed(&without).is_empty());
+    assert!(read("hooks.fork = 'off'").restart_needed(&without).contains(&"hooks.fork"));
+}
+
+#[test]
+fn relays_are_names_or_fronts_of_names() {
+    assert_eq!(read("rule.relays = ['python*', 'nc']").rule.relays.texts(), ["python*", "nc"]);
+    let error = parse::config("rule.relays = ['a*b']").unwrap_err().to_string();
+    assert!(error.contains("rule.relays: \"a*b\" is no name"), "{error}");
 }
 
 fn used(excluded: &[Prefix]) -> usize {

@@ -34,9 +34,11 @@ pub struct Candidate {
     pub at: Moment,
     /// Identity of the connection.
     pub arm: Option<u64>,
+    /// Identity of the connection that the process has inherited.
+    pub inherited: Option<u64>,
     /// The process, if it is the first stage.
     pub connection: Option<Key>,
-    /// The process, if it is the second stage.
+    /// The process whose connection is asked for, if it is the second stage.
     pub exec: Option<Key>,
     /// The arguments of which an unsearched part had to be taken as what the rule asks for.
     pub assumed: Vec<Field>,
@@ -47,9 +49,8 @@ impl Candidate {
     #[must_use]
     pub fn judge(rule: &Rule, parameters: &Parameters, facts: &Facts<'_>) -> Verdict {
         let Rule { connection, exec, .. } = rule;
-        let connection =
-            connection.as_ref().filter(|stage| stage.holds(facts, &parameters.excluded, Unsearched::Holds));
-        let is_exec = exec.holds(facts, &parameters.excluded, Unsearched::Holds);
+        let connection = connection.as_ref().filter(|stage| stage.holds(facts, parameters, Unsearched::Holds));
+        let is_exec = exec.holds(facts, parameters, Unsearched::Holds);
         if connection.is_none() && !is_exec {
             return Verdict::Irrelevant;
         }
@@ -59,8 +60,15 @@ impl Candidate {
         if connection.is_none() && exec.is_none() {
             return Verdict::NoKey;
         }
-        Verdict::Stage(Self { at: Moment::of(facts), arm: facts.arm, connection, exec, assumed })
+        let inherited = exec_inherits(rule, facts);
+        Verdict::Stage(Self { at: Moment::of(facts), arm: facts.arm, inherited, connection, exec, assumed })
     }
+}
+
+/// The connection that an execution names to a rule that asks for inherited ones.
+#[must_use]
+pub fn exec_inherits(rule: &Rule, facts: &Facts<'_>) -> Option<u64> {
+    facts.inherited.filter(|_| rule.exec.by.contains(&Field::InheritedFrom))
 }
 
 /// What became of an event.
@@ -156,11 +164,12 @@ impl<P> Correlator<P> {
         self.processes.peek(key).is_some_and(|remembered| remembered.process.knows(at, Some(arm)))
     }
 
-    /// What was given with the connection that an execution in this process at this time would match.
+    /// What was given with the connection that an execution in this process at this time would match; `arm` names it where another
+    /// process has inherited it.
     #[must_use]
-    pub fn matching(&self, key: &Key, at: &Moment) -> Option<&P> {
+    pub fn matching(&self, key: &Key, at: &Moment, arm: Option<u64>) -> Option<&P> {
         let process = &self.processes.peek(key)?.process;
-        process.matching(at, self.parameters.span_ms()).map(|connection| &connection.payload)
+        process.matching(at, arm, self.parameters.span_ms()).map(|connection| &connection.payload)
     }
 
     /// Figures for metrics.
@@ -185,10 +194,10 @@ impl<P> Correlator<P> {
     where
         P: Clone,
     {
-        let Candidate { at, arm, connection, exec, assumed } = candidate;
+        let Candidate { at, arm, inherited, connection, exec, assumed } = candidate;
         let outcome = match (exec, connection) {
-            (Some(key), Some(_)) => Some(self.execute(&key, &at, payload.clone(), assumed)),
-            (Some(key), None) => return self.execute(&key, &at, payload, assumed),
+            (Some(key), Some(_)) => Some(self.execute(&key, (&at, inherited), payload.clone(), assumed)),
+            (Some(key), None) => return self.execute(&key, (&at, inherited), payload, assumed),
             (None, _) => None,
         };
         let connected = match connection {
@@ -218,7 +227,7 @@ impl<P> Correlator<P> {
         if new { Outcome::Pending } else { Outcome::Duplicate }
     }
 
-    fn execute(&mut self, key: &Key, at: &Moment, exec: P, assumed: Vec<Field>) -> Outcome<P> {
+    fn execute(&mut self, key: &Key, (at, arm): (&Moment, Option<u64>), exec: P, assumed: Vec<Field>) -> Outcome<P> {
         let span_ms = self.parameters.span_ms();
         let mut waited = 0;
         let taken = self.processes.get_mut(key).map_or(Taken::Nothing, |remembered| {
@@ -226,7 +235,7 @@ impl<P> Correlator<P> {
                 remembered.last = *at;
             }
             let before = remembered.process.waiting();
-            let taken = remembered.process.execute(at, span_ms);
+            let taken = remembered.process.execute(at, arm, span_ms);
             waited = before.saturating_sub(remembered.process.waiting());
             taken
         });
@@ -262,5 +271,7 @@ impl<P> Correlator<P> {
     }
 }
 
+#[cfg(test)]
+mod inherited_tests;
 #[cfg(test)]
 mod tests;

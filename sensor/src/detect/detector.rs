@@ -58,8 +58,8 @@ impl<P: Clone> Detector<P> {
 
     /// The connection that an execution of this time would take: see [`Correlator::matching`].
     #[must_use]
-    pub fn matching(&self, key: &Key, at: &Moment) -> Option<&P> {
-        self.correlators.iter().find_map(|one| one.matching(key, at))
+    pub fn matching(&self, key: &Key, at: &Moment, arm: Option<u64>) -> Option<&P> {
+        self.correlators.iter().find_map(|one| one.matching(key, at, arm))
     }
 
     /// Takes in an event. `assume` says of an execution that a connection may have been missed: then a rule that requires one takes it as

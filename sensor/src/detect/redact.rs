@@ -158,6 +158,8 @@ fn asked(field: Field) -> impl Iterator<Item = &'static str> {
     }
     let mut all = Vec::new();
     RULES.iter().for_each(|rule| within(&rule.exec.condition, field, &mut all));
+    all.sort_unstable();
+    all.dedup();
     all.into_iter()
 }
 

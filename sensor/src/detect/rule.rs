@@ -9,18 +9,25 @@ use sensor_common::settings::{MAX_NAMES, Names};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+mod commands;
 mod common;
+mod relay;
+mod relayed_shell;
+mod reverse_shell;
 mod shell_on_socket;
 mod shell_via_child;
 
+pub use relay::{DEFAULT as DEFAULT_RELAYS, Relays};
+pub use relayed_shell::RULE as RELAYED_SHELL;
+pub use reverse_shell::RULE as REVERSE_SHELL;
 pub use shell_on_socket::RULE as SHELL_ON_SOCKET;
 pub use shell_via_child::RULE as REVERSE_SHELL_VIA_CHILD;
 
 /// How many rules there are.
-pub const RULE_COUNT: usize = 2;
+pub const RULE_COUNT: usize = 4;
 
 /// All rules. A shell that several match gives one alert, named after the first of them here.
-pub static RULES: [&Rule; RULE_COUNT] = [&REVERSE_SHELL_VIA_CHILD, &SHELL_ON_SOCKET];
+pub static RULES: [&Rule; RULE_COUNT] = [&REVERSE_SHELL_VIA_CHILD, &REVERSE_SHELL, &SHELL_ON_SOCKET, &RELAYED_SHELL];
 
 /// The programs that are shells to the rules.
 pub const SHELLS: [&str; 8] = ["bash", "dash", "sh", "tcsh", "csh", "zsh", "ksh", "fish"];
@@ -35,7 +42,8 @@ pub fn find(id: &str) -> Option<&'static Rule> {
     RULES.into_iter().find(|rule| rule.id == id)
 }
 
-/// A rule: an execution and, if one is asked for, a connection of the same process within the span before it.
+/// A rule: an execution and, if one is asked for, a connection within the span before it, of the same process or of one that the rule
+/// names.
 #[derive(Debug)]
 pub struct Rule {
     /// Identifies the rule in alerts and on the command line.
@@ -71,7 +79,7 @@ impl Rule {
     /// for. None if it matches without.
     #[must_use]
     pub fn assumed(&self, parameters: &Parameters, facts: &Facts<'_>) -> Vec<Field> {
-        if self.exec.holds(facts, &parameters.excluded, Unsearched::Absent) {
+        if self.exec.holds(facts, parameters, Unsearched::Absent) {
             return Vec::new();
         }
         [Field::Args, Field::ParentArgs].into_iter().filter(|field| facts.unsearched(*field)).collect()
@@ -85,21 +93,21 @@ pub struct Stage {
     pub event: Condition,
     /// What is asked of an event of that sort.
     pub condition: Condition,
-    /// The field that, together with `host.id`, must have the same value in both events.
-    pub by: Field,
+    /// The field that, together with `host.id`, must have the same value in both events: the first of these that the event has.
+    pub by: &'static [Field],
 }
 
 impl Stage {
     /// Whether the event is one of the sort, and what is asked for.
     #[must_use]
-    pub fn holds(&self, facts: &Facts<'_>, excluded: &Networks, unsearched: Unsearched) -> bool {
-        self.event.holds(facts, excluded, unsearched) && self.condition.holds(facts, excluded, unsearched)
+    pub fn holds(&self, facts: &Facts<'_>, parameters: &Parameters, unsearched: Unsearched) -> bool {
+        self.event.holds(facts, parameters, unsearched) && self.condition.holds(facts, parameters, unsearched)
     }
 
     /// The process that an event belongs to; nothing if the event does not say.
     #[must_use]
     pub fn key(&self, facts: &Facts<'_>) -> Option<Key> {
-        Some(Key::new(facts.first(Field::HostId)?, facts.first(self.by)?))
+        Some(Key::new(facts.first(Field::HostId)?, self.by.iter().find_map(|field| facts.first(*field))?))
     }
 }
 
@@ -159,6 +167,13 @@ pub enum Condition {
     /// The address is there and lies in none of the excluded networks: `ip != null and not cidrmatch(ip, …)`. Of several
     /// addresses, none may lie there. What is no address is not there.
     Outside(Field),
+    /// Like one of the configured programs that may stand between a connection and a shell.
+    Relay(Field),
+    /// On each of these descriptors stands something at whose other end a program of this host is: a pipe, a UNIX socket, or a terminal
+    /// that is not the one of the session which the process was started in.
+    Relayed(&'static [u64]),
+    /// The arguments name no command and no script, so that the shell reads its standard input.
+    ReadsCommands,
     /// On at least one of these descriptors stands a TCP socket.
     Tcp(&'static [u64]),
     /// On each of these descriptors stands a TCP socket with a remote end, whose address lies in none of the excluded networks.
@@ -181,7 +196,8 @@ pub enum Unsearched {
 impl Condition {
     /// Whether the event satisfies the condition.
     #[must_use]
-    pub fn holds(&self, facts: &Facts<'_>, excluded: &Networks, unsearched: Unsearched) -> bool {
+    pub fn holds(&self, facts: &Facts<'_>, parameters: &Parameters, unsearched: Unsearched) -> bool {
+        let excluded = &parameters.excluded;
         match *self {
             Self::Is(field, texts) => any(facts, field, unsearched, |value| texts.contains(&value)),
             Self::Like(field, patterns) => {
@@ -195,8 +211,11 @@ impl Condition {
                 descriptors.iter().any(|number| facts.descriptors(*number).any(Descriptor::is_tcp))
             }
             Self::Connected(descriptors) => descriptors.iter().all(|number| is_connected(facts, *number, excluded)),
-            Self::Any(conditions) => conditions.iter().any(|one| one.holds(facts, excluded, unsearched)),
-            Self::All(conditions) => conditions.iter().all(|one| one.holds(facts, excluded, unsearched)),
+            Self::Relay(field) => facts.values(field).any(|value| parameters.relays.match_name(value)),
+            Self::Relayed(descriptors) => descriptors.iter().all(|number| relay::is_relayed(facts, *number)),
+            Self::ReadsCommands => commands::are_read(facts, unsearched),
+            Self::Any(conditions) => conditions.iter().any(|one| one.holds(facts, parameters, unsearched)),
+            Self::All(conditions) => conditions.iter().all(|one| one.holds(facts, parameters, unsearched)),
         }
     }
 }
@@ -223,6 +242,8 @@ pub struct Parameters {
     pub span: Duration,
     /// Addresses of far ends that never count.
     pub excluded: Networks,
+    /// Programs that may stand between a connection and a shell.
+    pub relays: Relays,
     /// Rules that are off.
     pub disabled: Vec<&'static str>,
 }
@@ -249,7 +270,8 @@ impl Parameters {
 impl Default for Parameters {
     /// What the published rule says.
     fn default() -> Self {
-        Self { span: DEFAULT_SPAN, excluded: default_excluded().iter().collect(), disabled: Vec::new() }
+        let excluded = default_excluded().iter().collect();
+        Self { span: DEFAULT_SPAN, excluded, relays: Relays::default(), disabled: Vec::new() }
     }
 }
 
@@ -269,9 +291,12 @@ pub fn default_excluded() -> [IpNet; 4] {
 
 /// The names that the kernel side must let through so that no rule misses anything.
 #[must_use]
-pub const fn kernel_names() -> Names {
-    Names::new(table(&CONNECTING), table(&SHELLS), Name::new(SOCAT))
+pub fn kernel_names(relays: &Relays) -> Names {
+    Names { relays: relays.patterns(), ..FIXED }
 }
+
+/// Those that no configuration changes.
+const FIXED: Names = Names::new(table(&CONNECTING), table(&SHELLS), Name::new(SOCAT));
 
 const fn table(names: &[&str]) -> [Name; MAX_NAMES] {
     let mut table = [Name::NEVER; MAX_NAMES];
@@ -283,8 +308,6 @@ const fn table(names: &[&str]) -> [Name; MAX_NAMES] {
     assert!(names.is_empty(), "more names than the kernel side has places for");
     table
 }
-
-const _: Names = kernel_names();
 
 #[cfg(test)]
 mod tests;

@@ -4,15 +4,19 @@
 //! older ones, whether or not the span then accepts the match. Before it means in the order of the events: a connection
 //! of the same millisecond comes before an execution, on the clock of one boot the nanosecond decides. Records of a live
 //! run come through two ring buffers, so that a connection may arrive behind an execution that happened after it.
-//! Therefore a few connections are kept in the order in which they happened, and the time of the last execution that
+//! Therefore connections are kept in the order in which they happened, and the time of the last execution that
 //! matched: what happened before that is gone for good.
+//!
+//! An execution in a process that has inherited a connection names it, and takes that one alone: each child of a server has its own.
 
 use super::moment::Moment;
 use std::collections::VecDeque;
 
 /// Connections kept per process. Since an execution takes the older ones along, more than one matters only for those
-/// that arrive out of order.
-const KEPT: usize = 16;
+/// that arrive out of order and for those that descendants have inherited.
+const KEPT: usize = 256;
+/// Connections that descendants have taken, of which that is known: not to be taken again when they are told of once more.
+const KEPT_TAKEN: usize = 64;
 
 /// A connection that no execution has taken yet.
 #[derive(Clone, Debug)]
@@ -43,6 +47,8 @@ pub struct Process<P> {
     waiting: VecDeque<Waiting<P>>,
     /// The last match.
     taken: Option<Taking>,
+    /// Connections that were taken by their identity, the oldest first.
+    named: VecDeque<(u64, Moment)>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +60,7 @@ struct Taking {
 
 impl<P> Default for Process<P> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), taken: None }
+        Self { waiting: VecDeque::new(), taken: None, named: VecDeque::new() }
     }
 }
 
@@ -68,7 +74,8 @@ impl<P> Process<P> {
             .taken
             .as_ref()
             .is_some_and(|Taking { exec, connection, arm: taken }| at.is_before(exec) || same(*taken, connection));
-        gone || self.waiting.iter().any(|one| same(one.arm, &one.at))
+        let named = self.named.iter().any(|(taken, then)| same(Some(*taken), then));
+        gone || named || self.waiting.iter().any(|one| same(one.arm, &one.at))
     }
 
     /// How many connections wait.
@@ -95,20 +102,25 @@ impl<P> Process<P> {
             _ => self.waiting.insert(place, connection),
         }
         if self.waiting.len() > KEPT {
-            self.waiting.pop_front();
+            // Not the new one: an execution that carries it may be the next event.
+            self.waiting.remove(usize::from(place == 0));
         }
         true
     }
 
-    /// The connection with which an execution at this time would match.
+    /// The connection with which an execution at this time would match; `arm` as for [`Self::execute`].
     #[must_use]
-    pub fn matching(&self, at: &Moment, span_ms: u64) -> Option<&Waiting<P>> {
-        let latest = self.waiting.iter().rev().find(|one| !at.is_before(&one.at))?;
+    pub fn matching(&self, at: &Moment, arm: Option<u64>, span_ms: u64) -> Option<&Waiting<P>> {
+        let wanted = |one: &&Waiting<P>| !at.is_before(&one.at) && (arm.is_none() || arm == one.arm);
+        let latest = self.waiting.iter().rev().find(wanted)?;
         (latest.at.millis_until(at) <= span_ms).then_some(latest)
     }
 
-    /// The process executed a program that the rule asks for.
-    pub fn execute(&mut self, at: &Moment, span_ms: u64) -> Taken<P> {
+    /// The process, or a descendant that has inherited the connection `arm`, executed a program that the rule asks for.
+    pub fn execute(&mut self, at: &Moment, arm: Option<u64>, span_ms: u64) -> Taken<P> {
+        if let Some(arm) = arm {
+            return self.take(arm, at, span_ms);
+        }
         let older = self.waiting.iter().rev().skip_while(|one| at.is_before(&one.at)).count();
         let Some(connection) = self.waiting.drain(..older).next_back() else { return Taken::Nothing };
         let elapsed = connection.at.millis_until(at);
@@ -119,6 +131,20 @@ impl<P> Process<P> {
         if self.taken.as_ref().is_none_or(|last| last.exec.is_before(at)) {
             self.taken = Some(Taking { exec: *at, connection: connection.at, arm: connection.arm });
         }
+        Taken::Match(connection, elapsed)
+    }
+
+    fn take(&mut self, arm: u64, at: &Moment, span_ms: u64) -> Taken<P> {
+        let place = self.waiting.iter().rposition(|one| one.arm == Some(arm) && !at.is_before(&one.at));
+        let Some(connection) = place.and_then(|place| self.waiting.remove(place)) else { return Taken::Nothing };
+        let elapsed = connection.at.millis_until(at);
+        if elapsed > span_ms {
+            return Taken::TooOld(connection, elapsed);
+        }
+        if self.named.len() == KEPT_TAKEN {
+            self.named.pop_front();
+        }
+        self.named.push_back((arm, connection.at));
         Taken::Match(connection, elapsed)
     }
 }

@@ -113,6 +113,7 @@ mod tests {
             streams: Default::default(),
             surroundings: Surroundings::default(),
             reason: Reason::Parent,
+            generations: 0,
             connection: None,
         }
     }

@@ -10,8 +10,8 @@ use bytemuck::AnyBitPattern;
 use sensor_common::address::{Address, is_mapped};
 use sensor_common::record::{
     self, ACCEPTED, Arm, ConnectionRecord, ExecRecord, FLAG_ARGV_UNREADABLE, FLAG_I, FLAG_L, FLAG_UNSEARCHED, NAME_LEN,
-    PATH_CUT, PATH_DETACHED, PATH_WHOLE, PathPart, REASON_ARMED, REASON_PARENT, REASON_PRESSURE, REASON_STREAMS,
-    STREAMS, WITNESS_PROC,
+    PATH_CUT, PATH_DETACHED, PATH_WHOLE, PathPart, REASON_ARMED, REASON_INHERITED, REASON_PARENT, REASON_PRESSURE,
+    REASON_STREAMS, STREAMS, WITNESS_PROC,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -79,6 +79,7 @@ pub fn exec(record: &[u8]) -> Result<Exec, DecodeError> {
         REASON_PRESSURE => Reason::Pressure,
         REASON_PARENT => Reason::Parent,
         REASON_STREAMS => Reason::Streams,
+        REASON_INHERITED => Reason::Inherited,
         value => return Err(DecodeError::Value { field: "reason", value }),
     };
     let process = ProcessKey { tgid: header.tgid, start: BootTime(header.start_ns) };
@@ -98,7 +99,12 @@ pub fn exec(record: &[u8]) -> Result<Exec, DecodeError> {
         streams: streams(&header.streams)?,
         surroundings: surroundings::surroundings(&header.surroundings, &ancestors, directory, environment)?,
         reason,
-        connection: if header.arm.sequence == 0 { None } else { Some(carried(&header.arm, process)?) },
+        connection: match (header.arm.sequence, reason) {
+            (0, _) => None,
+            (_, Reason::Inherited) => Some(arm(&header.arm)?),
+            _ => Some(carried(&header.arm, process)?),
+        },
+        generations: if reason == Reason::Inherited { header.arm.generations } else { 0 },
     })
 }
 

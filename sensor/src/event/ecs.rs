@@ -141,8 +141,8 @@ impl Origin {
     /// The document of an execution; `sequence` is its place among all events of this run.
     #[must_use]
     pub fn exec(&self, event: &Exec, sequence: u64, extras: &Extras) -> Value {
-        let Exec { at, process, old_tid, uid, gid, euid, loginuid, .. } = *event;
-        let Exec { comm, executable, args, lineage, parent_executable, streams, .. } = event;
+        let Exec { at, process, old_tid, uid, gid, euid, loginuid, generations, .. } = *event;
+        let Exec { comm, executable, args, lineage, parent_executable, streams, connection, .. } = event;
         let mut document = Document::default();
         self.head(&mut document, at, sequence, "exec", &["process"], &["start"]);
         let mut body = self.process(&mut document, process, executable);
@@ -162,6 +162,14 @@ impl Origin {
         document.own("args", json!({"truncated": args.truncated, "unsearched": args.unsearched}));
         if old_tid != process.tgid {
             document.own("exec_thread", old_tid);
+        }
+        if let (Some(connection), 1..) = (connection, generations) {
+            let maker = connection.process;
+            let entity_id = self.entity_id(maker);
+            document.own(
+                "inherited",
+                json!({"arm": connection.arm, "entity_id": entity_id, "pid": maker.tgid, "generations": generations}),
+            );
         }
         if let Some(streams) = stream::documents(streams) {
             document.own("stdio", streams);

@@ -70,6 +70,7 @@ fn exec() -> Exec {
         streams: Default::default(),
         surroundings: Surroundings::default(),
         reason: Reason::Armed,
+        generations: 0,
         connection: None,
     }
 }

@@ -28,6 +28,10 @@ pub enum Field {
     HostId,
     /// `process.entity_id`
     EntityId,
+    /// `process.parent.entity_id`
+    ParentEntityId,
+    /// `sensor.inherited.entity_id`: the process whose connection an executing one has inherited.
+    InheritedFrom,
     /// `process.name` and `process.thread.name`: the executable's and the task's name are both names of the process.
     ProcessName,
     /// `process.parent.name` and `process.parent.thread.name`, likewise.
@@ -52,6 +56,8 @@ impl Field {
             Self::EventAction => "event.action",
             Self::HostId => "host.id",
             Self::EntityId => "process.entity_id",
+            Self::ParentEntityId => "process.parent.entity_id",
+            Self::InheritedFrom => "sensor.inherited.entity_id",
             Self::ProcessName => "process.name",
             Self::ParentName => "process.parent.name",
             Self::Args => "process.args",
@@ -112,6 +118,10 @@ pub struct Descriptor<'a> {
     kind: Option<Cow<'a, str>>,
     /// `remote.ip`
     remote: Option<Cow<'a, str>>,
+    /// `family`
+    family: Option<Cow<'a, str>>,
+    /// `device`
+    device: Option<Cow<'a, str>>,
 }
 
 impl Descriptor<'_> {
@@ -125,6 +135,18 @@ impl Descriptor<'_> {
     #[must_use]
     pub fn remote(&self) -> Option<IpAddr> {
         self.remote.as_deref()?.parse().ok()
+    }
+
+    /// Whether it is a UNIX socket.
+    #[must_use]
+    pub fn is_unix(&self) -> bool {
+        self.kind.as_deref() == Some("socket") && self.family.as_deref() == Some("unix")
+    }
+
+    /// The path of the device, if it is one.
+    #[must_use]
+    pub fn device(&self) -> Option<&str> {
+        self.device.as_deref()
     }
 
     /// What stands there, in a word.
@@ -145,6 +167,12 @@ pub struct Facts<'a> {
     pub event_id: Option<Cow<'a, str>>,
     /// `sensor.arm`: the identity of a connection within one run of the sensor.
     pub arm: Option<u64>,
+    /// `sensor.inherited.arm`: that of the connection which an executing process has inherited.
+    pub inherited: Option<u64>,
+    /// `process.session_leader.same_as_process`: whether the process leads its session.
+    pub leads_session: Option<bool>,
+    /// `process.tty.char_device`: major and minor number of the session's terminal.
+    pub terminal: Option<(u32, u32)>,
     /// `sensor.args.unsearched`: some of `process.args` could not be searched.
     pub args_unsearched: bool,
     /// `sensor.parent.args_unsearched`: some of `process.parent.args` could not be searched.

@@ -171,6 +171,8 @@ pub enum Reason {
     Parent,
     /// Standard input and output are connections.
     Streams,
+    /// The parent has made a connection within the span, or another ancestor had before the process was forked.
+    Inherited,
 }
 
 /// The arguments of a program.
@@ -223,6 +225,8 @@ pub struct Exec {
     pub surroundings: Surroundings,
     /// Why it was sent.
     pub reason: Reason,
-    /// The process's connection, if it has made one within the span.
+    /// The process's connection, if it has made one within the span; otherwise the one that it has inherited, or its parent's.
     pub connection: Option<Connection>,
+    /// Forks since the connection between the process that made it and this one; 0 if it was not inherited.
+    pub generations: u8,
 }

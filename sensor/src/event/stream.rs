@@ -1,14 +1,12 @@
 //! What stands on standard input, output and error of a program when it is executed.
 
 use super::decode::{DecodeError, socket_address};
-use sensor_common::record;
+use sensor_common::record::{self, PTS_MAJORS};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 
 /// `IPPROTO_MPTCP`.
 const MULTIPATH: u16 = 262;
-/// The major numbers of terminals made by `/dev/ptmx` (`UNIX98_PTY_SLAVE_MAJOR`), 256 minor ones each.
-const PTY: std::ops::Range<u32> = 136..144;
 
 /// What stands on a descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +82,7 @@ impl Stream {
             Self::Tcp(_) => "tcp",
             Self::Socket { .. } => "socket",
             Self::Pipe => "pipe",
-            Self::Device { major, .. } if PTY.contains(&major) => "pty",
+            Self::Device { major, .. } if PTS_MAJORS.contains(&major) => "pty",
             Self::Device { .. } => "device",
             Self::File => "file",
             Self::Other => "other",
@@ -152,7 +150,8 @@ fn family_name(family: u16) -> String {
 }
 
 /// A character device as it is called in /dev, where the number says that much; otherwise its numbers.
-fn device_name(major: u32, minor: u32) -> String {
+#[must_use]
+pub fn device_name(major: u32, minor: u32) -> String {
     match (major, minor) {
         (1, 3) => "/dev/null".to_owned(),
         (1, 5) => "/dev/zero".to_owned(),
@@ -160,7 +159,9 @@ fn device_name(major: u32, minor: u32) -> String {
         (4, 0..64) => format!("/dev/tty{minor}"),
         (4, 64..256) => format!("/dev/ttyS{}", minor - 64),
         (5, 1) => "/dev/console".to_owned(),
-        (major, 0..256) if PTY.contains(&major) => format!("/dev/pts/{}", (major - PTY.start) * 256 + minor),
+        (major, 0..256) if PTS_MAJORS.contains(&major) => {
+            format!("/dev/pts/{}", (major - PTS_MAJORS.start()) * 256 + minor)
+        }
         _ => format!("{major}:{minor}"),
     }
 }

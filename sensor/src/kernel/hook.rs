@@ -20,12 +20,14 @@ pub enum Fact {
     Accept,
     /// Programs executed.
     Exec,
+    /// Processes forked.
+    Fork,
 }
 
 impl Fact {
-    /// All of them, in the order in which the sensor attaches to them: exec first, so that an execution that follows a connection is
+    /// All of them, in the order in which the sensor attaches to them: exec and fork first, so that what follows a connection is
     /// never missed.
-    pub const ALL: [Self; 3] = [Self::Exec, Self::Connect, Self::Accept];
+    pub const ALL: [Self; 4] = [Self::Exec, Self::Fork, Self::Connect, Self::Accept];
 }
 
 impl Display for Fact {
@@ -34,6 +36,7 @@ impl Display for Fact {
             Self::Connect => "connect",
             Self::Accept => "accept",
             Self::Exec => "exec",
+            Self::Fork => "fork",
         })
     }
 }
@@ -137,6 +140,7 @@ pub const fn candidates(fact: Fact) -> &'static [Candidate] {
         Fact::Connect => CONNECT,
         Fact::Accept => ACCEPT,
         Fact::Exec => EXEC,
+        Fact::Fork => FORK,
     }
 }
 
@@ -216,6 +220,27 @@ const EXEC: &[Candidate] = &[
     },
 ];
 
+const FORK: &[Candidate] = &[
+    Candidate {
+        mechanism: Mechanism::Tracepoint,
+        attachments: &[at("fork_btf", Place::BtfTracepoint("sched_process_fork"))],
+        preempted: Preempted::Since7,
+        degraded: "",
+    },
+    Candidate {
+        mechanism: Mechanism::RawTracepoint,
+        attachments: &[at("fork_raw", Place::RawTracepoint("sched_process_fork"))],
+        preempted: Preempted::Since7,
+        degraded: "",
+    },
+    Candidate {
+        mechanism: Mechanism::PerfTracepoint,
+        attachments: &[at("fork_trace", Place::Tracepoint("sched", "sched_process_fork"))],
+        preempted: Preempted::Never,
+        degraded: "",
+    },
+];
+
 /// A candidate that could not be used, and why.
 #[derive(Clone, Debug)]
 pub struct Refusal {
@@ -232,7 +257,7 @@ pub struct Refusal {
 pub struct Choice {
     /// The fact.
     pub fact: Fact,
-    /// What is attached; `None` if the configuration has switched the fact off.
+    /// What is attached; `None` if the fact is switched off by the configuration, or no rule asks for it.
     pub candidate: Option<Candidate>,
     /// Whether the kernel can skip events with it, because its programs can be preempted.
     pub preempted: bool,
@@ -241,6 +266,12 @@ pub struct Choice {
 }
 
 impl Choice {
+    /// The fact is not looked at.
+    #[must_use]
+    pub const fn off(fact: Fact) -> Self {
+        Self { fact, candidate: None, preempted: false, refusals: Vec::new() }
+    }
+
     /// The kind of hook that is attached, or `off`.
     #[must_use]
     pub fn kind(&self) -> String {

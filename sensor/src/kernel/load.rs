@@ -14,8 +14,8 @@ use aya::maps::{Array, HashMap, Map, MapError};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
 use sensor_common::counter::TOLD_ROWS;
 use sensor_common::layout::Field;
-use sensor_common::record::Arm;
-use sensor_common::settings::{Names, PENDING_CAPACITY, Slot};
+use sensor_common::record::{Arm, Inherited};
+use sensor_common::settings::{INHERITED_CAPACITY, Names, PENDING_CAPACITY, Slot};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -52,6 +52,8 @@ pub struct Options {
     pub accept: Option<Mechanism>,
     /// Do not look at accepts at all.
     pub accept_off: bool,
+    /// Look at forks.
+    pub fork: bool,
     /// Size of the ring buffer of connections in bytes: a power of two, at least a page.
     pub connections_bytes: u32,
     /// Size of the ring buffer of executions, likewise.
@@ -92,12 +94,9 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     // As in Fact::ALL.
     let choices = vec![
         prepared.attach(Fact::Exec, None)?,
+        if options.fork { prepared.attach(Fact::Fork, None)? } else { Choice::off(Fact::Fork) },
         prepared.attach(Fact::Connect, options.connect)?,
-        if options.accept_off {
-            Choice { fact: Fact::Accept, candidate: None, preempted: false, refusals: Vec::new() }
-        } else {
-            prepared.attach(Fact::Accept, options.accept)?
-        },
+        if options.accept_off { Choice::off(Fact::Accept) } else { prepared.attach(Fact::Accept, options.accept)? },
     ];
     let Prepared { ebpf, missing, counters, settings, btf, .. } = prepared;
     drop(btf);
@@ -126,6 +125,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, LoadError> {
         .map_max_entries("COUNTS", copies.saturating_add(TOLD_ROWS))
         // Each CPU keeps up to 128 free entries to itself, and half of the rest is not evicted from.
         .map_max_entries("PENDING", PENDING_CAPACITY.saturating_add(copies.saturating_mul(256)))
+        .map_max_entries("INHERITED", INHERITED_CAPACITY.saturating_add(copies.saturating_mul(256)))
         .map_max_entries("CONNECTIONS", options.connections_bytes)
         .map_max_entries("EXECUTIONS", options.executions_bytes);
     let ebpf = loader.load(OBJECT).map_err(|error| refused(&error, LoadError::Object))?;
@@ -168,6 +168,31 @@ impl Prepared {
         rings(&mut self.ebpf)
     }
 
+    /// Remembers connections as if a hook had seen them, at this time.
+    ///
+    /// # Errors
+    ///
+    /// When a map is not what the object declares, or takes no entry.
+    pub fn remember(&mut self, arms: &[Arm], now: BootTime) -> Result<(), LoadError> {
+        remember(&mut self.ebpf, arms, || now)
+    }
+
+    /// What a process has inherited, if it has.
+    ///
+    /// # Errors
+    ///
+    /// When the map is not what the object declares.
+    pub fn inherited(&self, tgid: u32) -> Result<Option<Inherited>, LoadError> {
+        let failed = |error: MapError| LoadError::MapMemory { name: "INHERITED", reason: io::Error::other(error) };
+        let map = self.ebpf.map("INHERITED").ok_or(LoadError::Missing("map INHERITED"))?;
+        let inherited = HashMap::<_, u32, [u8; size_of::<Inherited>()]>::try_from(map).map_err(failed)?;
+        match inherited.get(&tgid, 0) {
+            Ok(bytes) => Ok(Some(bytemuck::cast(bytes))),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     /// The counters.
     #[must_use]
     pub fn counters(&self) -> &Counters {
@@ -189,6 +214,27 @@ fn rings(ebpf: &mut Ebpf) -> Result<(Ring, Ring), LoadError> {
     let connections = ebpf.take_map("CONNECTIONS").ok_or(LoadError::Missing("map CONNECTIONS"))?;
     let executions = ebpf.take_map("EXECUTIONS").ok_or(LoadError::Missing("map EXECUTIONS"))?;
     Ok((Ring::new(connections, "CONNECTIONS")?, Ring::new(executions, "EXECUTIONS")?))
+}
+
+fn remember(ebpf: &mut Ebpf, arms: &[Arm], now: impl FnOnce() -> BootTime) -> Result<(), LoadError> {
+    if arms.is_empty() {
+        return Ok(());
+    }
+    let failed = |name| move |error: MapError| LoadError::MapMemory { name, reason: io::Error::other(error) };
+    let map = ebpf.map_mut("PENDING").ok_or(LoadError::Missing("map PENDING"))?;
+    let mut pending = HashMap::<_, u32, [u8; size_of::<Arm>()]>::try_from(map).map_err(failed("PENDING"))?;
+    for arm in arms {
+        // What a hook has seen in the meantime is newer and stays.
+        let inserted = pending.insert(arm.tgid, bytemuck::cast::<Arm, [u8; size_of::<Arm>()]>(*arm), BPF_NOEXIST);
+        match inserted {
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.map_err(failed("PENDING"))?,
+        }
+    }
+    let map = ebpf.map_mut(".bss").ok_or(LoadError::Missing("section .bss"))?;
+    let mut last_armed = Array::<_, u64>::try_from(map).map_err(failed(".bss"))?;
+    // As late as can be: it must not be older than what a hook has written meanwhile.
+    last_armed.set(0, now().0, 0).map_err(failed(".bss"))
 }
 
 fn detach(ebpf: &mut Ebpf) {
@@ -250,24 +296,7 @@ impl Loaded {
     ///
     /// When a map is not what the object declares, or takes no entry.
     pub fn remember(&mut self, arms: &[Arm], now: impl FnOnce() -> BootTime) -> Result<(), LoadError> {
-        if arms.is_empty() {
-            return Ok(());
-        }
-        let failed = |name| move |error: MapError| LoadError::MapMemory { name, reason: io::Error::other(error) };
-        let map = self.ebpf.map_mut("PENDING").ok_or(LoadError::Missing("map PENDING"))?;
-        let mut pending = HashMap::<_, u32, [u8; size_of::<Arm>()]>::try_from(map).map_err(failed("PENDING"))?;
-        for arm in arms {
-            // What a hook has seen in the meantime is newer and stays.
-            let inserted = pending.insert(arm.tgid, bytemuck::cast::<Arm, [u8; size_of::<Arm>()]>(*arm), BPF_NOEXIST);
-            match inserted {
-                Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::AlreadyExists => {}
-                other => other.map_err(failed("PENDING"))?,
-            }
-        }
-        let map = self.ebpf.map_mut(".bss").ok_or(LoadError::Missing("section .bss"))?;
-        let mut last_armed = Array::<_, u64>::try_from(map).map_err(failed(".bss"))?;
-        // As late as can be: it must not be older than what a hook has written meanwhile.
-        last_armed.set(0, now().0, 0).map_err(failed(".bss"))
+        remember(&mut self.ebpf, arms, now)
     }
 
     /// The object, for what reads its programs and maps.

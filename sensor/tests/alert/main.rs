@@ -114,6 +114,7 @@ fn execution(words: &[&str]) -> Exec {
         streams: Default::default(),
         surroundings: surroundings::all(),
         reason: Reason::Armed,
+        generations: 0,
         connection: None,
     }
 }

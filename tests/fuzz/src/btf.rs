@@ -46,8 +46,7 @@ pub fn btf(data: &[u8]) -> bool {
 
 /// Every kernel function that a hook looks at.
 fn functions() -> impl Iterator<Item = &'static str> {
-    let facts = [Fact::Connect, Fact::Accept, Fact::Exec];
-    let attachments = facts.into_iter().flat_map(candidates).flat_map(|candidate| candidate.attachments);
+    let attachments = Fact::ALL.into_iter().flat_map(candidates).flat_map(|candidate| candidate.attachments);
     attachments.filter_map(|attachment| match attachment.place {
         Place::FunctionExit(function, _) | Place::FunctionEntry(function) | Place::Kprobe(function) => Some(function),
         Place::BtfTracepoint(_) | Place::RawTracepoint(_) | Place::Tracepoint(..) => None,

@@ -62,7 +62,11 @@ impl Actor {
             }
             Step::Name(name) => process::set_name(name),
             Step::Enter(directory) => Ok(std::env::set_current_dir(directory)?),
-            Step::Session => process::begin_session(),
+            Step::Session => {
+                let (master, terminal) = process::begin_session()?;
+                self.hold(master)?;
+                self.hold(terminal)
+            }
             Step::User(user) => process::become_user(*user),
             Step::Descend(depth, file) => process::descend(*depth, file),
             Step::Scribble(byte) => process::scribble(*byte),

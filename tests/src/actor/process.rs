@@ -69,16 +69,16 @@ pub(super) fn scribble(byte: u8) -> Result<()> {
     Ok(memory.write_all_at(&vec![byte; length], start)?)
 }
 
-/// Begins a session that has a new pseudo-terminal. Its ends are never closed, so that a program executed later has it still.
-pub(super) fn begin_session() -> Result<()> {
+/// Begins a session that has a new pseudo-terminal, and gives both of its ends. They stay open over an execution, so that a program executed
+/// later has it still.
+pub(super) fn begin_session() -> Result<(OwnedFd, OwnedFd)> {
     let (master, terminal) = terminal()?;
     rustix::process::setsid()?;
     rustix::process::ioctl_tiocsctty(&terminal)?;
-    for end in [master, terminal] {
-        rustix::io::fcntl_setfd(&end, rustix::io::FdFlags::empty())?;
-        let _: RawFd = end.into_raw_fd();
+    for end in [&master, &terminal] {
+        rustix::io::fcntl_setfd(end, rustix::io::FdFlags::empty())?;
     }
-    Ok(())
+    Ok((master, terminal))
 }
 
 /// Becomes another user for good.

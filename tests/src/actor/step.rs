@@ -62,7 +62,7 @@ pub(crate) enum Step {
     RepeatFor(u64, Vec<Step>),
     /// Makes a directory the working directory.
     Enter(PathBuf),
-    /// Begins a session with a new pseudo-terminal, both ends of which stay open.
+    /// Begins a session with a new pseudo-terminal, both ends of which stay open; the terminal becomes the current socket, as it were.
     Session,
     /// Gives up root: becomes this user for good.
     User(u32),

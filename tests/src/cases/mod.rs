@@ -14,6 +14,7 @@ mod exceptions;
 mod flood;
 mod handover;
 mod identity;
+mod inherited;
 mod life;
 mod load;
 mod lost;
@@ -24,6 +25,7 @@ mod on_socket;
 mod output;
 mod parent;
 mod privileges;
+mod relayed;
 mod reload;
 mod remote;
 mod scene;
@@ -139,7 +141,9 @@ pub(crate) const TABLE: &[&[Case]] = &[
     parent::CASES,
     evidence::CASES,
     shells::CASES,
+    inherited::CASES,
     on_socket::CASES,
+    relayed::CASES,
     &TECHNIQUE_CASES,
     benign::CASES,
     load::CASES,

@@ -12,7 +12,7 @@ use sensor::kernel::hook::{Attachment, Candidate, Fact, Refusal, candidates};
 use sensor::kernel::load::{KERNEL_BTF, Options, Prepared, prepare};
 use std::ops::Sub;
 
-const FACTS: [Fact; 3] = [Fact::Exec, Fact::Connect, Fact::Accept];
+const FACTS: [Fact; 4] = Fact::ALL;
 
 /// How many it takes to have all hooks: as many as there are for the fact that has the most.
 pub(crate) fn enough() -> usize {
@@ -62,11 +62,12 @@ impl Side {
         let config = Config::default();
         let options = Options {
             btf: KERNEL_BTF.into(),
-            names: kernel_names(),
+            names: kernel_names(&config.rule.relays),
             slot: config.kernel_slot(),
             connect: None,
             accept: None,
             accept_off: false,
+            fork: true,
             connections_bytes: config.rings.connections,
             executions_bytes: config.rings.executions,
         };

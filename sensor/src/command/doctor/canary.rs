@@ -1,4 +1,5 @@
-//! Canaries: a connection made and accepted on the loopback device, and a program executed, that a hook must see as they are.
+//! Canaries: a connection made and accepted on the loopback device, a program executed, and a process forked, that a hook must see as they
+//! are.
 //!
 //! The kernel side is loaded with names that only the canaries have and with no excluded networks, so that nothing else on the
 //! host is recorded, and other sensors on the host see nothing that matters to them. A hook's program runs inside the
@@ -10,7 +11,8 @@ use crate::event::{Connection, Direction, Exec};
 use crate::kernel::hook::Fact;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use sensor_common::name::Name;
-use sensor_common::settings::{MAX_EXCLUDED, MAX_NAMES, Names, Slot};
+use sensor_common::record::Inherited;
+use sensor_common::settings::{MAX_EXCLUDED, MAX_NAMES, Names, Slot, WANT_DESCENDANTS};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
@@ -41,7 +43,7 @@ const fn only(name: &str) -> [Name; MAX_NAMES] {
 /// The settings: the loopback network is not excluded.
 pub(super) const SETTINGS: Slot = Slot {
     span_ns: 5_000_000_000,
-    wanted: 0,
+    wanted: WANT_DESCENDANTS,
     environment: 0,
     excluded: [sensor_common::address::Prefix::NONE; MAX_EXCLUDED],
 };
@@ -58,6 +60,8 @@ pub(super) enum Canary {
     },
     /// An execution with these arguments.
     Exec(Vec<Vec<u8>>),
+    /// A process of this number, forked by this one.
+    Fork(u32),
 }
 
 /// What the hooks have recorded.
@@ -65,6 +69,8 @@ pub(super) enum Canary {
 pub(super) struct Seen {
     pub(super) connections: Vec<Result<Connection, DecodeError>>,
     pub(super) executions: Vec<Result<Exec, DecodeError>>,
+    /// What the forked process has inherited.
+    pub(super) inherited: Option<Inherited>,
 }
 
 impl Seen {
@@ -86,7 +92,8 @@ pub(super) fn make(fact: Fact) -> io::Result<Canary> {
             let thread = thread::Builder::new().name(CONNECTING.to_owned()).spawn(connect_and_accept)?;
             thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that connects has ended early")))
         }
-        Fact::Exec => execute(),
+        Fact::Exec => execute().map(|(_, args)| Canary::Exec(args)),
+        Fact::Fork => execute().map(|(pid, _)| Canary::Fork(pid)),
     }
 }
 
@@ -100,13 +107,15 @@ fn connect_and_accept() -> io::Result<Canary> {
     Ok(Canary::Connection { client, server })
 }
 
-fn execute() -> io::Result<Canary> {
+/// Runs the program; the number of its process, and its arguments.
+fn execute() -> io::Result<(u32, Vec<Vec<u8>>)> {
     // Nobody else's execution has this name.
     let name = format!("sensor-doctor-{}-{}", std::process::id(), crate::enrich::clock::now().0.0);
     let mut command = Command::new(PROGRAM);
     command.arg0(&name).arg(ARGUMENT).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status()?;
-    Ok(Canary::Exec(vec![name.into_bytes(), ARGUMENT.into()]))
+    let mut child = command.spawn()?;
+    child.wait()?;
+    Ok((child.id(), vec![name.into_bytes(), ARGUMENT.into()]))
 }
 
 /// Whether a hook for `fact` has seen the canary, and if not as it was, what is wrong.
@@ -115,7 +124,10 @@ pub(super) fn judge(fact: Fact, canary: &Canary, seen: &Seen) -> (State, String)
         (Fact::Exec, Canary::Exec(args)) => {
             seen.executions.iter().map(|record| told(record).map(|exec| exec_differs(args, exec))).collect()
         }
-        (_, Canary::Connection { client, server }) => {
+        (Fact::Fork, Canary::Fork(pid)) => {
+            Ok(seen.inherited.iter().map(|inherited| inherited_differs(*pid, inherited)).collect())
+        }
+        (Fact::Connect | Fact::Accept, Canary::Connection { client, server }) => {
             let ends = [*client, *server];
             let of_fact =
                 |connection: &&Connection| (connection.direction == Direction::Accepted) == (fact == Fact::Accept);
@@ -151,6 +163,14 @@ fn connection_differs([client, server]: [SocketAddr; 2], seen: &Connection) -> S
     }
     if seen.comm != CONNECTING.as_bytes() {
         return format!("it shows the thread {:?}", String::from_utf8_lossy(&seen.comm));
+    }
+    String::new()
+}
+
+fn inherited_differs(pid: u32, seen: &Inherited) -> String {
+    let Inherited { tgid, arm, .. } = seen;
+    if *tgid != pid || arm.tgid != std::process::id() || arm.generations != 1 {
+        return format!("it shows process {tgid}, {} forks from process {}", arm.generations, arm.tgid);
     }
     String::new()
 }

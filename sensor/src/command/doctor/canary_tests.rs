@@ -32,7 +32,7 @@ fn connection(direction: Direction, local: &str, remote: &str) -> Connection {
 
 fn judged(fact: Fact, connections: Vec<Connection>) -> (State, String) {
     let canary = Canary::Connection { client: address(CLIENT), server: address(SERVER) };
-    let seen = Seen { connections: connections.into_iter().map(Ok).collect(), executions: Vec::new() };
+    let seen = Seen { connections: connections.into_iter().map(Ok).collect(), executions: Vec::new(), inherited: None };
     judge(fact, &canary, &seen)
 }
 
@@ -76,6 +76,7 @@ fn exec(args: &[&str], comm: &str) -> Exec {
         streams: Default::default(),
         surroundings: Surroundings::default(),
         reason: Reason::Parent,
+        generations: 0,
         connection: None,
     }
 }
@@ -84,7 +85,7 @@ fn exec(args: &[&str], comm: &str) -> Exec {
 fn an_execution_is_judged_by_its_arguments_and_its_name() {
     let canary = Canary::Exec(vec![b"name".into(), ARGUMENT.into()]);
     let judged = |execs: Vec<Exec>| {
-        let seen = Seen { connections: Vec::new(), executions: execs.into_iter().map(Ok).collect() };
+        let seen = Seen { connections: Vec::new(), executions: execs.into_iter().map(Ok).collect(), inherited: None };
         judge(Fact::Exec, &canary, &seen)
     };
     let right = exec(&["name", ARGUMENT], EXECUTED);

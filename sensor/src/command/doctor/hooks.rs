@@ -1,15 +1,21 @@
 //! Tries every candidate for every fact, whether the sensor would come to it or not: attaches it alone, lets a canary go by, and
 //! detaches it.
 
-use super::canary::{self, Seen};
+use super::canary::{self, Canary, Seen};
 use super::survey::{AUTO, Candidate, Hook, OFF, State};
 use crate::config::{self, Config};
+use crate::enrich::proc::Proc;
+use crate::enrich::{clock, namespace};
 use crate::kernel::counters::Sums;
 use crate::kernel::error::LoadError;
 use crate::kernel::hook::{self, Fact, Refusal, ordered};
 use crate::kernel::load::{Options, Prepared, prepare};
 use crate::kernel::preemption::Kernel;
 use crate::kernel::ring::Ring;
+use bytemuck::Zeroable as _;
+use sensor_common::record::{Arm, Inherited, WITNESS_PROC};
+use std::io;
+use std::path::Path;
 
 /// A program that can be preempted may be skipped once: then another canary is sent.
 const CANARIES: usize = 3;
@@ -69,6 +75,8 @@ fn configured(config: &Config, fact: Fact) -> &'static str {
         Fact::Exec => AUTO,
         Fact::Connect => config.hooks.connect.name(),
         Fact::Accept => config.hooks.accept.map_or(OFF, config::Hook::name),
+        Fact::Fork if config.watches_forks() => AUTO,
+        Fact::Fork => OFF,
     }
 }
 
@@ -102,9 +110,43 @@ impl Trial {
     fn canary(&mut self, fact: Fact) -> (State, String) {
         // What others have left there is of no interest.
         self.take();
-        match canary::make(fact) {
-            Ok(canary) => canary::judge(fact, &canary, &self.take()),
+        let made = self.arm(fact).and_then(|()| canary::make(fact));
+        let seen = made.and_then(|canary| {
+            let seen = Seen { inherited: self.inherited(&canary)?, ..self.take() };
+            Ok((canary, seen))
+        });
+        match seen {
+            Ok((canary, seen)) => canary::judge(fact, &canary, &seen),
             Err(error) => (State::Untested, format!("there could be no canary: {error}")),
+        }
+    }
+
+    /// Gives this process a connection to hand on, where the canary is a fork.
+    fn arm(&mut self, fact: Fact) -> io::Result<()> {
+        if fact != Fact::Fork {
+            return Ok(());
+        }
+        // The kernel side knows this process by its number in the first namespace.
+        namespace::check(Path::new("/")).map_err(io::Error::other)?;
+        let proc = Proc::live();
+        let own = proc.open(std::process::id()).map_err(io::Error::other)?;
+        let start = proc.start(own.stat.start_ticks);
+        let (now, _) = clock::now();
+        let arm = Arm {
+            sequence: 1,
+            boot_ns: now.0,
+            start_ns: start.0,
+            tgid: std::process::id(),
+            witness: WITNESS_PROC,
+            ..Arm::zeroed()
+        };
+        self.prepared.remember(&[arm], now).map_err(io::Error::other)
+    }
+
+    fn inherited(&self, canary: &Canary) -> io::Result<Option<Inherited>> {
+        match canary {
+            Canary::Fork(pid) => self.prepared.inherited(*pid).map_err(io::Error::other),
+            _ => Ok(None),
         }
     }
 
@@ -147,7 +189,7 @@ mod tests {
         config.hooks.accept = None;
         let hooks = not_tried(&config, "no memory");
         let facts: Vec<_> = hooks.iter().map(|hook| (&*hook.fact, hook.configured)).collect();
-        assert_eq!(facts, [("exec", "auto"), ("connect", "kprobe"), ("accept", "off")]);
+        assert_eq!(facts, [("exec", "auto"), ("fork", "auto"), ("connect", "kprobe"), ("accept", "off")]);
         assert!(hooks.iter().all(|hook| hook.candidates.len() >= 3 && hook.chosen.is_none()));
         assert!(hooks.iter().flat_map(|hook| &hook.candidates).all(|one| one.reason == "no memory"));
     }

@@ -2,7 +2,7 @@
 
 use super::FARTHEST;
 use super::why::unmet;
-use crate::alert::text::{actor, command_line, deed};
+use crate::alert::text::{SAME, actor, command_line, deed, maker};
 use crate::command::replay::stream::{Place, Step};
 use crate::detect::moment::Moment;
 use crate::detect::rule::{Parameters, Rule};
@@ -42,6 +42,7 @@ struct Connected {
     at: Moment,
     /// `connected to 198.51.100.1:4444`
     deed: String,
+    document: Value,
     /// What it lacks to be the rule's connection.
     unmet: Vec<String>,
 }
@@ -53,13 +54,19 @@ struct Executed {
     place: Place,
     /// `2026-05-28T20:26:41.700000000Z bash (pid 42) executed "bash -i"`
     deed: String,
+    document: Value,
 }
 
 impl Executed {
     fn new(step: &Step, document: &Value) -> Self {
         let time = WallTime(step.at.wall.0.saturating_mul(1_000_000));
         let command = command_line(document).map(|command| format!(" \"{command}\"")).unwrap_or_default();
-        Self { at: step.at, place: step.place, deed: format!("{time} {} executed{command}", actor(document)) }
+        Self {
+            at: step.at,
+            place: step.place,
+            deed: format!("{time} {} executed{command}", actor(document)),
+            document: document.clone(),
+        }
     }
 }
 
@@ -97,8 +104,8 @@ impl<'j> Judge<'j> {
 
     fn connection(&mut self, step: &Step, facts: &Facts<'_>, document: &Value) {
         let Some(stage) = &self.rule.connection else { return };
-        let unmet = unmet("the connecting program", &stage.condition, facts, &self.parameters.excluded);
-        let connected = Connected { at: step.at, deed: deed(document), unmet };
+        let unmet = unmet("the connecting program", &stage.condition, facts, self.parameters);
+        let connected = Connected { at: step.at, deed: deed(document), document: document.clone(), unmet };
         if connected.unmet.is_empty() {
             let waiting = Waiting { at: step.at, arm: step.arm, payload: connected.clone() };
             if !self.state.connect(waiting) {
@@ -121,12 +128,12 @@ impl<'j> Judge<'j> {
 
     fn exec(&mut self, step: &Step, facts: &Facts<'_>, document: &Value) {
         let condition = &self.rule.exec.condition;
-        let mut unmet = unmet("the executed program", condition, facts, &self.parameters.excluded);
+        let mut unmet = unmet("the executed program", condition, facts, self.parameters);
         if !self.rule.requires_connection() {
             return self.alone(step, document, &unmet);
         }
         if unmet.is_empty()
-            && let Taken::Match(connection, _) = self.state.execute(&step.at, self.parameters.span_ms())
+            && let Taken::Match(connection, _) = self.state.execute(&step.at, step.arm, self.parameters.span_ms())
         {
             self.matches += 1;
             self.latest = Some((connection.payload, true));
@@ -150,7 +157,13 @@ impl<'j> Judge<'j> {
         if *taken {
             unmet.push("an earlier execution has taken that connection".to_owned());
         }
-        let line = format!("{} {elapsed} ms after it {}, but {}", executed.deed, connected.deed, unmet.join("; "));
+        let line = format!(
+            "{} {elapsed} ms after {} {}, but {}",
+            executed.deed,
+            it(&executed.document, &connected.document),
+            connected.deed,
+            unmet.join("; ")
+        );
         self.miss(Miss { failing: unmet.len(), place: executed.place, line });
     }
 
@@ -167,10 +180,12 @@ impl<'j> Judge<'j> {
 
     /// A connection behind an execution that lacked nothing else.
     fn executed_before(&mut self, connected: &Connected) {
-        let Some(Executed { at, place, deed }) = self.bare.take() else { return };
+        let Some(Executed { at, place, deed, document }) = self.bare.take() else { return };
         let elapsed = at.millis_until(&connected.at);
         if elapsed <= self.parameters.span_ms() && connected.unmet.is_empty() {
-            let line = format!("{deed} {elapsed} ms before it {}, but the connection must come first", connected.deed);
+            let it = it(&document, &connected.document);
+            let line =
+                format!("{deed} {elapsed} ms before {it} {}, but the connection must come first", connected.deed);
             self.miss(Miss { failing: 1, place, line });
         }
     }
@@ -179,5 +194,13 @@ impl<'j> Judge<'j> {
         if miss.failing <= FARTHEST && self.nearest.as_ref().is_none_or(|nearest| miss.failing < nearest.failing) {
             self.nearest = Some(miss);
         }
+    }
+}
+
+/// Who made a connection, in a sentence about the process that executed something.
+fn it(exec: &Value, connection: &Value) -> String {
+    match maker(exec, connection) {
+        same if same == SAME => "it".to_owned(),
+        other => other,
     }
 }

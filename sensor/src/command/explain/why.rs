@@ -2,8 +2,8 @@
 
 use crate::alert::text::visible;
 use crate::detect::eql::{Networks, searchable};
-use crate::detect::rule::{Condition, Unsearched, is_connected};
-use crate::event::facts::{Facts, Field};
+use crate::detect::rule::{Condition, Parameters, Unsearched, is_connected};
+use crate::event::facts::{Descriptor, Facts, Field};
 use std::net::IpAddr;
 
 /// Values of a field that are shown at most.
@@ -12,16 +12,27 @@ const SHOWN: usize = 8;
 /// The conditions of a stage that an event does not satisfy, each as a part of a sentence; empty if it satisfies all.
 /// `program` is what the event's process is called there.
 #[must_use]
-pub fn unmet(program: &str, condition: &Condition, facts: &Facts<'_>, excluded: &Networks) -> Vec<String> {
+pub fn unmet(program: &str, condition: &Condition, facts: &Facts<'_>, parameters: &Parameters) -> Vec<String> {
+    let excluded = &parameters.excluded;
     match condition {
-        Condition::All(conditions) => conditions.iter().flat_map(|one| unmet(program, one, facts, excluded)).collect(),
-        one if one.holds(facts, excluded, Unsearched::Holds) => Vec::new(),
+        Condition::All(conditions) => {
+            conditions.iter().flat_map(|one| unmet(program, one, facts, parameters)).collect()
+        }
+        one if one.holds(facts, parameters, Unsearched::Holds) => Vec::new(),
         Condition::Any(alternatives) => {
             // Of what an alternative asks for, the first part that fails says enough.
-            let first = |one| unmet(program, one, facts, excluded).into_iter().next();
+            let first = |one| unmet(program, one, facts, parameters).into_iter().next();
             vec![alternatives.iter().filter_map(first).collect::<Vec<_>>().join(", and ")]
         }
         Condition::Is(field, wanted) | Condition::Like(field, wanted) => vec![is_not(program, facts, *field, wanted)],
+        Condition::Relay(field) => {
+            let wanted: Vec<&str> = parameters.relays.texts().iter().map(String::as_str).collect();
+            vec![is_not(program, facts, *field, &wanted)]
+        }
+        Condition::Relayed(numbers) => vec![is_not_relayed(facts, numbers)],
+        Condition::ReadsCommands => {
+            vec![format!("its arguments {} name a command or a script", shown(facts, Field::Args))]
+        }
         Condition::Outside(field) => vec![is_inside(facts, *field, excluded)],
         Condition::Tcp(numbers) => vec![format!("{} no TCP socket", streams(numbers))],
         Condition::Connected(numbers) => {
@@ -29,6 +40,14 @@ pub fn unmet(program: &str, condition: &Condition, facts: &Facts<'_>, excluded: 
             vec![failing.map(|number| is_not_connected(facts, *number, excluded)).collect::<Vec<_>>().join(" and ")]
         }
     }
+}
+
+/// `its standard input is a file and its standard output is a pipe, not both …`
+fn is_not_relayed(facts: &Facts<'_>, numbers: &[u64]) -> String {
+    let kind = |number| facts.descriptors(number).next().and_then(Descriptor::kind).unwrap_or("unknown");
+    let all: Vec<String> =
+        numbers.iter().map(|number| format!("its {} is {}", stream(*number), kind(*number))).collect();
+    format!("{}, not each a pipe, a UNIX socket or a terminal of its own", all.join(" and "))
 }
 
 /// `its standard input or output is`
@@ -101,6 +120,10 @@ fn no_argument(whose: &str, facts: &Facts<'_>, field: Field, asked: &str) -> Str
     }
     let long = if facts.values(field).all(searchable) { "" } else { " (those of more than 1024 characters never are)" };
     format!("none of {whose} arguments [{}] {asked}{long}", all.join(", "))
+}
+
+fn shown(facts: &Facts<'_>, field: Field) -> String {
+    format!("[{}]", values(facts, field).join(", "))
 }
 
 /// The values of a field, as they are shown.

@@ -65,7 +65,7 @@ fn judge(mut steps: Steps, rules: &[&'static Rule], span_ms: u64, hold: usize) -
         if !is_exec {
             state.connect(Waiting { at, arm, payload: line });
         } else {
-            let connection = match state.execute(&at, span_ms) {
+            let connection = match state.execute(&at, arm, span_ms) {
                 Taken::Match(connection, _) => Some(connection.payload),
                 _ if rules.get(usize::from(rule)).is_some_and(|rule| !rule.requires_connection()) => None,
                 _ => continue,

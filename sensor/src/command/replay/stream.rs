@@ -10,10 +10,11 @@ use super::bytes::{join, number, optional, signed, take, take_optional, unsigned
 use super::input::Stop;
 use super::sorter::{Sorted, Sorter};
 use super::store::{Kept, Store};
+use crate::detect::correlator::exec_inherits;
 use crate::detect::moment::{BootMoment, Digest, Key, Moment};
 use crate::detect::rule::{Parameters, Rule, Stage, Unsearched};
 use crate::event::BootTime;
-use crate::event::facts::{Facts, Millis, NotAnEvent};
+use crate::event::facts::{Facts, Field, Millis, NotAnEvent};
 use std::io;
 
 /// Which events are kept.
@@ -49,7 +50,7 @@ pub struct Step {
     pub is_exec: bool,
     /// When it happened.
     pub at: Moment,
-    /// Identity of the connection.
+    /// Identity of the connection; of an execution, that of the connection which it names.
     pub arm: Option<u64>,
     /// Its line.
     pub line: Kept,
@@ -122,8 +123,10 @@ impl<'s> Stream<'s> {
         let is_network = stages.iter().any(|(_, stage, _)| *stage == CONNECTION);
         let place = (facts.time.0, u8::from(!is_network), self.position, 0);
         let line = self.lines.push(line)?;
-        let (at, arm) = (Moment::of(facts), facts.arm);
+        let at = Moment::of(facts);
         for (rule, stage, key) in stages {
+            let named = self.rules.get(usize::from(*rule)).and_then(|rule| exec_inherits(rule, facts));
+            let arm = if *stage == EXEC { named } else { facts.arm };
             let step =
                 Step { rule: *rule, process: key.bytes(), place, is_exec: *stage == EXEC, at, arm, line }.to_bytes();
             match at.boot {
@@ -140,8 +143,8 @@ impl<'s> Stream<'s> {
     /// For which stages of which rules an event is kept, and under which process.
     fn stages(&mut self, facts: &Facts<'_>) -> Vec<(u8, u8, Key)> {
         let wanted = |stage: &Stage| match self.keep {
-            Keep::Stages => stage.holds(facts, &self.parameters.excluded, Unsearched::Holds),
-            Keep::Sorts => stage.event.holds(facts, &self.parameters.excluded, Unsearched::Holds),
+            Keep::Stages => stage.holds(facts, self.parameters, Unsearched::Holds),
+            Keep::Sorts => stage.event.holds(facts, self.parameters, Unsearched::Holds),
         };
         let mut stages = Vec::new();
         let mut keyless = false;
@@ -151,7 +154,8 @@ impl<'s> Stream<'s> {
                 if wanted(stage) {
                     match stage.key(facts) {
                         Some(key) => stages.push((number, name, key)),
-                        None => keyless = true,
+                        // One that only lacks what a single rule asks for is of no interest to that rule.
+                        None => keyless |= [Field::HostId, Field::EntityId].iter().any(|of| facts.first(*of).is_none()),
                     }
                 }
             }

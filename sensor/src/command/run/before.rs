@@ -10,7 +10,7 @@ use crate::kernel::load::Loaded;
 use crate::pipeline::{Pipeline, from_proc};
 use anyhow::{Context, Result};
 use sensor_common::address::{Address, mapped};
-use sensor_common::record::{ACCEPTED, ATTEMPTED, Arm, NAME_LEN, WITNESS_PROC};
+use sensor_common::record::{ACCEPTED, ATTEMPTED, Arm, CLASS_SHELL, NAME_LEN, WITNESS_PROC};
 use std::net::IpAddr;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -92,7 +92,8 @@ fn arm(proc: &Proc, found: &scan::Connection, number: u64, now: BootTime) -> Arm
         remote_port: remote.port(),
         direction: if *accepted { ACCEPTED } else { ATTEMPTED },
         witness: WITNESS_PROC,
-        reserved: [0; 2],
+        class: CLASS_SHELL,
+        generations: 0,
         comm,
         leader_comm: comm,
         exe: padded::<NAME_LEN>(process.exe.as_ref().map_or(b"", process::Exe::name)),

@@ -149,8 +149,8 @@ pub(super) fn start(
 
     let kind =
         |fact| loaded.choices.iter().find(|choice| choice.fact == fact).map_or_else(|| "off".to_owned(), Choice::kind);
-    let [exec, connect, accept] = Fact::ALL.map(kind);
-    tracing::info!(exec, connect, accept, "sensor ready");
+    let [exec, fork, connect, accept] = Fact::ALL.map(kind);
+    tracing::info!(exec, fork, connect, accept, "sensor ready");
     Ok(Started {
         loaded,
         connections,
@@ -203,11 +203,12 @@ pub(in crate::command) fn load_options(config: &Config) -> load::Options {
     };
     load::Options {
         btf: config.kernel.btf.clone().unwrap_or_else(|| PathBuf::from(KERNEL_BTF)),
-        names: kernel_names(),
+        names: kernel_names(&config.rule.relays),
         slot: config.kernel_slot(),
         connect: mechanism(config.hooks.connect),
         accept: config.hooks.accept.and_then(mechanism),
         accept_off: config.hooks.accept.is_none(),
+        fork: config.watches_forks(),
         connections_bytes: config.rings.connections,
         executions_bytes: config.rings.executions,
     }
@@ -228,7 +229,8 @@ fn log_choices(loaded: &Loaded) {
 }
 
 fn degraded(choices: &[Choice]) -> Vec<&'static str> {
-    let own = |choice: &Choice| choice.candidate.map_or(ACCEPT_OFF, |one| one.degraded);
+    let off = |fact| if fact == Fact::Accept { ACCEPT_OFF } else { "" };
+    let own = |choice: &Choice| choice.candidate.map_or(off(choice.fact), |one| one.degraded);
     let preempted = choices.iter().any(|choice| choice.preempted);
     choices.iter().map(own).filter(|reason| !reason.is_empty()).chain(preempted.then_some(PREEMPTED)).collect()
 }

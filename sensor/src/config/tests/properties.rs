@@ -41,19 +41,22 @@ fn any_config() -> impl Strategy<Value = Config> {
     let life = (proptest::sample::subsequence(Place::ALL.to_vec(), 0..=5), heartbeat);
     let collapse = proptest::option::of((1..=3600_u64).prop_map(Duration::from_secs));
     let noise = (collapse, any::<u32>().prop_map(std::num::NonZeroU32::new));
-    let all = (rule, rest, output, (life, noise));
+    let pattern = "[a-z0-9._+-]{1,14}[*]?";
+    let relays = proptest::collection::vec(pattern, 0..=16).prop_map(|all| Relays::new(all).unwrap());
+    let relays = (relays, any::<bool>());
+    let all = (rule, rest, output, (life, noise, relays));
     all.prop_map(
         |(
             (millis, excluded, disabled),
             (connect, accept, id, name, btf, connections, executions),
             output,
-            (life, noise),
+            (life, noise, relays),
         )| {
             Config {
-                rule: Rule { span: Duration::from_millis(millis), excluded, disabled },
+                rule: Rule { span: Duration::from_millis(millis), excluded, relays: relays.0, disabled },
                 exception: Vec::new(),
                 evidence: Evidence::default(),
-                hooks: Hooks { connect, accept },
+                hooks: Hooks { connect, accept, fork: relays.1 },
                 host: Host { id, name },
                 kernel: Kernel { btf: btf.map(|name| Path::new("/").join(name)) },
                 rings: Rings { connections: 1 << connections, executions: 1 << executions },

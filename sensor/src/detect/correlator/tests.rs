@@ -338,7 +338,8 @@ fn a_million_processes_do_not_take_the_memory_of_a_million() {
     for place in 0..1_000_000u32 {
         let key = Key::new("h", &place.to_string());
         let at = Moment { wall: Millis(0), boot: None };
-        let candidate = Candidate { at, arm: None, connection: Some(key), exec: None, assumed: Vec::new() };
+        let candidate =
+            Candidate { at, arm: None, inherited: None, connection: Some(key), exec: None, assumed: Vec::new() };
         run.correlator.push_candidate(candidate, String::new());
         assert!(run.correlator.stats().processes <= 1000);
     }
@@ -376,7 +377,7 @@ fn one_process_cannot_make_the_state_grow() {
         run.push(&live_connection("c", 1000 + ms, 0, ms));
     }
     let waiting = run.correlator.processes.peek(&Key::new("h", "p")).unwrap().process.waiting();
-    assert!(waiting <= 16);
+    assert!(waiting <= 256);
     assert_eq!(run.push(&live_exec("e", 11_000, 0)), "c+e 1ms");
 }
 
@@ -390,7 +391,7 @@ fn many_processes_with_many_connections_cannot_make_the_state_grow() {
             number += 1;
             let at = Moment { wall: Millis(number), boot: None };
             let connection = Some(Key::new("h", &process.to_string()));
-            let candidate = Candidate { at, arm: None, connection, exec: None, assumed: Vec::new() };
+            let candidate = Candidate { at, arm: None, inherited: None, connection, exec: None, assumed: Vec::new() };
             run.correlator.push_candidate(candidate, format!("c{round}"));
             assert!(run.correlator.waiting <= 1250);
         }

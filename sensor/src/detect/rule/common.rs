@@ -1,21 +1,33 @@
 //! What the rules have in common: the connection, what counts as an execution, and what an attacker would be doing.
 
-use super::{Attack, CONNECTING, Condition, Stage, Threat};
+use super::{Attack, CONNECTING, Condition, SHELLS, SOCAT, Stage, Threat};
 use crate::event::facts::Field;
 
 /// A shell or socat makes or accepts a connection.
 pub(super) const CONNECTION: Stage = Stage {
-    event: Condition::All(&[
-        Condition::Is(Field::EventCategory, &["network"]),
-        Condition::Is(Field::EventType, &["start"]),
-        Condition::Is(Field::EventAction, &["connection_attempted", "connection_accepted"]),
-    ]),
-    condition: Condition::All(&[
-        Condition::Like(Field::ProcessName, &CONNECTING),
-        Condition::Outside(Field::DestinationIp),
-    ]),
-    by: Field::EntityId,
+    event: CONNECTED,
+    condition: Condition::All(&[Condition::Like(Field::ProcessName, &CONNECTING), OUTSIDE]),
+    by: &[Field::EntityId],
 };
+
+/// A connection is made or accepted.
+pub(super) const CONNECTED: Condition = Condition::All(&[
+    Condition::Is(Field::EventCategory, &["network"]),
+    Condition::Is(Field::EventType, &["start"]),
+    Condition::Is(Field::EventAction, &["connection_attempted", "connection_accepted"]),
+]);
+
+/// Its destination counts.
+pub(super) const OUTSIDE: Condition = Condition::Outside(Field::DestinationIp);
+
+/// What is executed is a shell that somebody is to use: interactive, for a login, or of a socat that executes programs.
+pub(super) const BECOMES_SHELL: Condition = Condition::All(&[
+    Condition::Is(Field::ProcessName, &SHELLS),
+    Condition::Any(&[
+        Condition::Like(Field::Args, &["-i", "-l"]),
+        Condition::All(&[Condition::Is(Field::ParentName, &[SOCAT]), Condition::Like(Field::ParentArgs, &["*exec*"])]),
+    ]),
+]);
 
 /// A program is executed.
 pub(super) const EXECUTION: Condition = Condition::All(&[

@@ -22,6 +22,6 @@ pub static RULE: Rule = Rule {
     exec: Stage {
         event: Condition::All(&[EXECUTION, Condition::Tcp(&[0, 1])]),
         condition: Condition::All(&[Condition::Is(Field::ProcessName, &SHELLS), Condition::Connected(&[0, 1])]),
-        by: Field::EntityId,
+        by: &[Field::EntityId],
     },
 };

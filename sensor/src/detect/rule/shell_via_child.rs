@@ -2,8 +2,8 @@
 //!
 //! The logic is that of version 2 of Elastic's rule "Potential Reverse Shell via Child".
 
-use super::common::{CONNECTION, EXECUTION, REMOTE_SHELL};
-use super::{Condition, Rule, SHELLS, SOCAT, Severity, Stage};
+use super::common::{BECOMES_SHELL, CONNECTION, EXECUTION, REMOTE_SHELL};
+use super::{Rule, Severity, Stage};
 use crate::event::facts::Field;
 
 /// The rule.
@@ -19,18 +19,5 @@ pub static RULE: Rule = Rule {
     risk_score: 47,
     threats: REMOTE_SHELL,
     connection: Some(CONNECTION),
-    exec: Stage {
-        event: EXECUTION,
-        condition: Condition::All(&[
-            Condition::Is(Field::ProcessName, &SHELLS),
-            Condition::Any(&[
-                Condition::Like(Field::Args, &["-i", "-l"]),
-                Condition::All(&[
-                    Condition::Is(Field::ParentName, &[SOCAT]),
-                    Condition::Like(Field::ParentArgs, &["*exec*"]),
-                ]),
-            ]),
-        ]),
-        by: Field::EntityId,
-    },
+    exec: Stage { event: EXECUTION, condition: BECOMES_SHELL, by: &[Field::EntityId] },
 };

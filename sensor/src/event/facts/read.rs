@@ -19,6 +19,9 @@ enum Place {
     Thread,
     Parent,
     ParentThread,
+    SessionLeader,
+    Tty,
+    CharDevice,
     Destination,
     Sensor,
     SensorArgs,
@@ -28,6 +31,9 @@ enum Place {
     StdioKind,
     StdioRemote,
     StdioRemoteIp,
+    StdioFamily,
+    StdioDevice,
+    Inherited,
     Value(Field),
     Timestamp,
     EventId,
@@ -35,6 +41,10 @@ enum Place {
     BootId,
     BootNs,
     Arm,
+    InheritedArm,
+    LeadsSession,
+    TtyMajor,
+    TtyMinor,
     ArgsUnsearched,
     ParentArgsUnsearched,
     Unknown,
@@ -59,6 +69,13 @@ impl Place {
             (Self::Process, "args") => Self::Value(Field::Args),
             (Self::Process, "parent") => Self::Parent,
             (Self::Process, "thread") => Self::Thread,
+            (Self::Process, "session_leader") => Self::SessionLeader,
+            (Self::SessionLeader, "same_as_process") => Self::LeadsSession,
+            (Self::Process, "tty") => Self::Tty,
+            (Self::Tty, "char_device") => Self::CharDevice,
+            (Self::CharDevice, "major") => Self::TtyMajor,
+            (Self::CharDevice, "minor") => Self::TtyMinor,
+            (Self::Parent, "entity_id") => Self::Value(Field::ParentEntityId),
             (Self::Process | Self::Thread, "name") => Self::Value(Field::ProcessName),
             (Self::Parent, "args") => Self::Value(Field::ParentArgs),
             (Self::Parent, "thread") => Self::ParentThread,
@@ -74,6 +91,11 @@ impl Place {
             (Self::Stdio, "kind") => Self::StdioKind,
             (Self::Stdio, "remote") => Self::StdioRemote,
             (Self::StdioRemote, "ip") => Self::StdioRemoteIp,
+            (Self::Stdio, "family") => Self::StdioFamily,
+            (Self::Stdio, "device") => Self::StdioDevice,
+            (Self::Sensor, "inherited") => Self::Inherited,
+            (Self::Inherited, "arm") => Self::InheritedArm,
+            (Self::Inherited, "entity_id") => Self::Value(Field::InheritedFrom),
             (Self::SensorArgs, "unsearched") => Self::ArgsUnsearched,
             (Self::SensorParent, "args_unsearched") => Self::ParentArgsUnsearched,
             _ => Self::Unknown,
@@ -107,6 +129,10 @@ pub(super) struct Draft<'a> {
     sequence: Option<u64>,
     event_id: Option<Cow<'a, str>>,
     arm: Option<u64>,
+    inherited: Option<u64>,
+    leads_session: Option<bool>,
+    tty_major: Option<u32>,
+    tty_minor: Option<u32>,
     args_unsearched: bool,
     parent_args_unsearched: bool,
     stdio: Vec<Descriptor<'a>>,
@@ -115,11 +141,25 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(super) fn finish(self) -> Result<Facts<'a>, NotAnEvent> {
-        let Self { time, boot_id, boot_ns, sequence, event_id, arm, .. } = self;
+        let Self { time, boot_id, boot_ns, sequence, event_id, arm, inherited, .. } = self;
+        let Self { leads_session, tty_major, tty_minor, .. } = self;
         let Self { args_unsearched, parent_args_unsearched, stdio, values, .. } = self;
         let time = time.ok_or_else(|| NotAnEvent("no @timestamp".to_owned()))?;
         let boot = boot_id.zip(boot_ns).map(|(id, ns)| Boot { id, at: BootTime(ns), sequence });
-        Ok(Facts { time, boot, event_id, arm, args_unsearched, parent_args_unsearched, stdio, values })
+        let terminal = tty_major.zip(tty_minor);
+        Ok(Facts {
+            time,
+            boot,
+            event_id,
+            arm,
+            inherited,
+            leads_session,
+            terminal,
+            args_unsearched,
+            parent_args_unsearched,
+            stdio,
+            values,
+        })
     }
 
     fn text<E: Error>(&mut self, place: Place, text: Cow<'a, str>) -> Result<(), E> {
@@ -142,23 +182,33 @@ impl<'a> Draft<'a> {
             Place::Sequence => set(&mut self.sequence, text.parse().ok()),
             Place::BootNs => set(&mut self.boot_ns, text.parse().ok()),
             Place::Arm => set(&mut self.arm, text.parse().ok()),
+            Place::InheritedArm => set(&mut self.inherited, text.parse().ok()),
+            Place::LeadsSession => set(&mut self.leads_session, text.parse().ok()),
+            Place::TtyMajor => set(&mut self.tty_major, text.parse().ok()),
+            Place::TtyMinor => set(&mut self.tty_minor, text.parse().ok()),
             Place::ArgsUnsearched => self.args_unsearched |= text == "true",
             Place::ParentArgsUnsearched => self.parent_args_unsearched |= text == "true",
             Place::StdioFd => self.descriptor(|one| set(&mut one.number, text.parse().ok())),
             Place::StdioKind => self.descriptor(|one| set(&mut one.kind, Some(text))),
             Place::StdioRemoteIp => self.descriptor(|one| set(&mut one.remote, Some(text))),
+            Place::StdioFamily => self.descriptor(|one| set(&mut one.family, Some(text))),
+            Place::StdioDevice => self.descriptor(|one| set(&mut one.device, Some(text))),
             Place::Event
             | Place::Host
             | Place::Process
             | Place::Thread
             | Place::Parent
             | Place::ParentThread
+            | Place::SessionLeader
+            | Place::Tty
+            | Place::CharDevice
             | Place::Destination
             | Place::Sensor
             | Place::SensorArgs
             | Place::SensorParent
             | Place::Stdio
             | Place::StdioRemote
+            | Place::Inherited
             | Place::Unknown => {}
         }
         Ok(())

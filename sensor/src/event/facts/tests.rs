@@ -13,20 +13,26 @@ fn both(document: &Value) -> Facts<'static> {
 
 fn owned(facts: &Facts<'_>) -> Facts<'static> {
     let own = |text: &Cow<'_, str>| Cow::Owned(text.to_string());
-    let Facts { time, boot, event_id, arm, args_unsearched, parent_args_unsearched, stdio, values } = facts;
+    let Facts { time, boot, event_id, arm, inherited, leads_session, terminal, .. } = facts;
+    let Facts { args_unsearched, parent_args_unsearched, stdio, values, .. } = facts;
     Facts {
         time: *time,
         boot: boot.as_ref().map(|Boot { id, at, sequence }| Boot { id: own(id), at: *at, sequence: *sequence }),
         event_id: event_id.as_ref().map(own),
         arm: *arm,
+        inherited: *inherited,
+        leads_session: *leads_session,
+        terminal: *terminal,
         args_unsearched: *args_unsearched,
         parent_args_unsearched: *parent_args_unsearched,
         stdio: stdio
             .iter()
-            .map(|Descriptor { number, kind, remote }| Descriptor {
+            .map(|Descriptor { number, kind, remote, family, device }| Descriptor {
                 number: *number,
                 kind: kind.as_ref().map(own),
                 remote: remote.as_ref().map(own),
+                family: family.as_ref().map(own),
+                device: device.as_ref().map(own),
             })
             .collect(),
         values: values.clone().map(|values| match values {

@@ -111,6 +111,7 @@ pub fn document(finding: &Finding<'_>, created: WallTime) -> Value {
             "ancestors",
             "more_ancestors",
             "file",
+            "inherited",
             "environment_truncated",
             "escaped",
             "redacted",

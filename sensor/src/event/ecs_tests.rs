@@ -124,6 +124,21 @@ fn one_process_has_one_entity_id_in_all_its_documents() {
 }
 
 #[test]
+fn an_inherited_connection_is_named_with_the_process_that_made_it() {
+    let maker = Connection { process: key(3), ..connection() };
+    let inherited = Exec { connection: Some(maker), generations: 2, ..exec() };
+    let document = origin().exec(&inherited, 2, &Extras::default());
+    let expected = json!({"arm": 42, "entity_id": origin().entity_id(key(3)), "pid": 3, "generations": 2});
+    assert_eq!(document["sensor"]["inherited"], expected);
+    let facts = Facts::from_value(&document).unwrap();
+    assert_eq!((facts.inherited, facts.arm), (Some(42), None));
+    assert_eq!(facts.first(Field::InheritedFrom), expected["entity_id"].as_str());
+    assert_eq!(facts.first(Field::ParentEntityId), document["process"]["parent"]["entity_id"].as_str());
+    let own = Exec { connection: Some(connection()), ..exec() };
+    assert!(origin().exec(&own, 2, &Extras::default())["sensor"].get("inherited").is_none());
+}
+
+#[test]
 fn bytes_that_are_no_text_stay_readable_and_are_marked() {
     let document = origin().exec(&exec(), 2, &Extras::default());
     assert_eq!(document["process"]["args"], json!(["sh", "\\xff-i"]));

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a panic is how a test fails")]
 
 mod block;
+mod inherited;
 mod life;
 mod streams;
 mod surroundings;
@@ -68,7 +69,11 @@ fn extras() -> Extras {
 }
 
 fn connection(direction: Direction, extras: &Extras) -> Value {
-    let event = Connection {
+    origin().connection(&connected(direction), 1, extras)
+}
+
+fn connected(direction: Direction) -> Connection {
+    Connection {
         arm: 5,
         at: BootTime(2_000_999_999),
         direction,
@@ -84,8 +89,7 @@ fn connection(direction: Direction, extras: &Extras) -> Value {
         remote: "198.51.100.1:4444".parse().unwrap(),
         found_at_start: false,
         witness: 1,
-    };
-    origin().connection(&event, 1, extras)
+    }
 }
 
 fn exec(words: &[&str], extras: &Extras) -> Value {

@@ -1,6 +1,6 @@
 //! The index template that is shipped knows every field of an alert and of what is told of the sensor itself, with a type that fits.
 
-use super::{CREATED, ancestry, connection, exec, extras, finding, known, life, origin, streams, types};
+use super::{CREATED, ancestry, connection, exec, extras, finding, inherited, known, life, origin, streams, types};
 use sensor::alert::{Finding, add, document, mark, repeated};
 use sensor::detect::rule::SHELL_ON_SOCKET;
 use sensor::event::Direction;
@@ -58,6 +58,8 @@ fn the_index_template_maps_every_field() {
     let on_socket = streams::on_socket(&extras());
     let finding = Finding { others: &[&SHELL_ON_SOCKET], ..finding(&connection, &on_socket) };
     leaves(&document(&finding, CREATED), "", &mut fields);
+    let (connection, exec) = inherited::exec_below(77, 2);
+    leaves(&document(&finding(&connection, &exec), CREATED), "", &mut fields);
     life::documents(&life::events(), &origin()).iter().for_each(|document| leaves(document, "", &mut fields));
     for seldom in [
         "sensor.found_at_start",
@@ -65,6 +67,7 @@ fn the_index_template_maps_every_field() {
         "sensor.restart_needed",
         "event.reason",
         "sensor.held",
+        "sensor.inherited.generations",
         "sensor.stdio.device",
         "sensor.stdio.in_sequence",
         "sensor.stdio.remote.port",

@@ -5,7 +5,7 @@ use rustix::mount::{MountPropagationFlags, mount_bind, mount_change, mount_move}
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::thread::UnshareFlags;
 use std::ffi::CString;
-use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 

@@ -177,15 +177,19 @@ fn late(lab: &Lab) -> Result<()> {
     sensor.stop_cleanly().map(drop)
 }
 
-/// Without the hook the sensor starts, says so, and sees the shells of the mission rule as before.
+/// Without the hook a parent's connection still counts, and no other ancestor's.
 fn unwatched(lab: &Lab) -> Result<()> {
     let hooks = lab.hooks();
     let with = if hooks.contains("[hooks]") { "fork = \"off\"\n" } else { "[hooks]\nfork = \"off\"\n" };
     let sensor = lab.start_sensor_with("sensor", with)?;
     let bash = lab.program("bash")?;
-    let mut player = lab.play(&bash, &["bash"], below(lab, 1, Vec::new())?)?;
-    player.reached("end")?;
-    lab.expect_by(&sensor, DESCENDANT_RULE, &[])?;
-    lab.expect_of(&sensor, &[])?;
+    for (forks, alerts) in [(2, 0), (1, 1)] {
+        let mut player = lab.play(&bash, &["bash"], below(lab, forks, Vec::new())?)?;
+        let pid = player.reached("end")?.pid;
+        let alert = Expect::inherited(DESCENDANT_RULE, (pid, &bash, SHELL), player.pid(), 0)
+            .without("sensor.sequence.1.sensor.inherited.pid")
+            .without("sensor.sequence.1.sensor.inherited.generations");
+        lab.expect_by(&sensor, DESCENDANT_RULE, &vec![alert; alerts])?;
+    }
     sensor.stop_cleanly().map(drop)
 }

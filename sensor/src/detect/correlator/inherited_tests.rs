@@ -36,7 +36,7 @@ struct Run(Correlator<String>);
 
 impl Run {
     fn of(rule: &'static Rule) -> Self {
-        Self(Correlator::new(rule, Parameters::default(), 100))
+        Self(Correlator::new(rule, Parameters::default(), MAX_PROCESSES))
     }
 
     fn push(&mut self, document: &Value) -> String {

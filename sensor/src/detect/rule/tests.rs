@@ -260,3 +260,65 @@ fn the_kernel_side_lets_every_name_through() {
     assert_eq!(names.connecting.iter().filter(|name| **name != Name::NEVER).count(), CONNECTING.len());
     assert_eq!(names.executed.iter().filter(|name| **name != Name::NEVER).count(), SHELLS.len());
 }
+
+/// An execution in a process that has inherited the connection of `maker`.
+fn inheriting(maker: &str) -> Value {
+    let mut document = with(exec(), "/sensor", json!({"inherited": {"arm": 1, "entity_id": maker}}));
+    document["process"]["parent"]["entity_id"] = json!("parent");
+    document
+}
+
+fn key_of(stage: &Stage, document: &Value) -> Option<Key> {
+    stage.key(&Facts::from_value(document).unwrap())
+}
+
+#[test]
+fn each_rule_says_whose_connection_counts() {
+    let key = |process| Some(Key::new("h", process));
+    let below = with(exec(), "/process/parent/entity_id", json!("parent"));
+    for (rule, of_inherited, of_others) in [
+        (&REVERSE_SHELL_VIA_CHILD, "p", "p"),
+        (&REVERSE_SHELL, "maker", "parent"),
+        (&SHELL_ON_SOCKET, "p", "p"),
+        (&RELAYED_SHELL, "maker", "p"),
+    ] {
+        assert_eq!(key_of(&rule.exec, &inheriting("maker")), key(of_inherited), "{}", rule.id);
+        assert_eq!(key_of(&rule.exec, &below), key(of_others), "{}", rule.id);
+        if let Some(connection_stage) = &rule.connection {
+            assert_eq!(key_of(connection_stage, &connection()), key("p"), "{}", rule.id);
+        }
+    }
+    assert_eq!(key_of(&REVERSE_SHELL.exec, &exec()), None, "the document names no parent");
+}
+
+#[test]
+fn the_sibling_asks_for_the_same_events() {
+    for document in [exec(), with(exec(), "/process/args", json!(["bash"])), connection()] {
+        let holds = |rule: &Rule| judge(&rule.exec, &document, Unsearched::Absent);
+        assert_eq!(holds(&REVERSE_SHELL), holds(&REVERSE_SHELL_VIA_CHILD), "{document}");
+    }
+}
+
+#[test]
+fn programs_that_relay_connect_and_their_shells_read_commands() {
+    let connects = |name: &str| {
+        let document = with(connection(), "/process/name", json!(name));
+        judge(RELAYED_SHELL.connection.as_ref().unwrap(), &document, Unsearched::Absent)
+    };
+    for (name, counts) in
+        [("python3.11", true), ("socat", true), ("nc.traditional", true), ("bash", false), ("nginx", false)]
+    {
+        assert_eq!(connects(name), counts, "{name}");
+    }
+    let pipe = |fd: u8| json!({"fd": fd, "kind": "pipe"});
+    let shell = |args: Value, stdio: Value| {
+        let document = with(exec(), "/process/args", args);
+        judge(&RELAYED_SHELL.exec, &with(document, "/sensor", json!({"stdio": stdio})), Unsearched::Absent)
+    };
+    assert!(shell(json!(["bash"]), json!([pipe(0), pipe(1)])));
+    assert!(shell(json!(["sh", "-i"]), json!([pipe(0), {"fd": 1, "kind": "socket", "family": "unix"}])));
+    assert!(!shell(json!(["sh", "-c", "id"]), json!([pipe(0), pipe(1)])));
+    assert!(!shell(json!(["sh"]), json!([pipe(0), {"fd": 1, "kind": "file"}])));
+    assert!(!shell(json!(["sh"]), json!([pipe(0)])), "nothing is known of the output");
+    assert!(!shell(json!(["sh"]), json!([])), "documents of others say nothing of it");
+}

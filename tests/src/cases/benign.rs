@@ -156,11 +156,12 @@ fn entry_point(lab: &Lab) -> Result<()> {
     far.accept().map(drop)
 }
 
-/// An interactive shell connects by itself, and runs other shells in processes of their own.
+/// An interactive shell connects by itself, and runs other shells in processes of their own. One with `-l` or `-i` is what the rule about
+/// descendants asks for: `docs/detection.md` says so.
 fn administrator(lab: &Lab) -> Result<()> {
     let far = lab.listen(lab.remote())?;
     let commands = format!(
-        "exec 3<>/dev/tcp/{}/{} && exec 3>&-; bash -l -c true; sh -i -c :; true",
+        "exec 3<>/dev/tcp/{}/{} && exec 3>&-; bash -c true; sh -c :; sh -s </dev/null; true",
         far.address.ip(),
         far.address.port()
     );

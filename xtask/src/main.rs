@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people: what it prints is its output")]
 
 mod apt;
+mod backports;
 mod bench;
 mod bootstrap;
 mod containers;

@@ -5,11 +5,12 @@
 //! core library to the compiler in use. Elsewhere the command to run is printed.
 
 use crate::apt::{self, say};
+use crate::backports;
 use crate::cross;
 use crate::look::browser;
 use crate::shell;
 use crate::toolchain::{self, LINKER_VERSION, Version};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::path::Path;
 use std::process::Command;
 
@@ -131,13 +132,15 @@ fn is_there(name: &str) -> bool {
     if path.is_absolute() { path.is_file() } else { shell::find(name).is_some() }
 }
 
-/// Installs a program that machines, containers or packages are made with.
+/// Installs a program that machines, containers or packages are made with: from the release's backports where its own package has no place
+/// beside one that is there from them, as QEMU's programs have beside a newer qemu-utils.
 pub(crate) fn for_program(program: &str, package: &str) -> Result<()> {
     if shell::find(program).is_some() {
         return Ok(());
     }
     ensure!(apt::is_debian(), "{program} is missing here: install it");
-    apt::install(&[package])
+    let Err(refused) = apt::install(&[package]) else { return Ok(()) };
+    backports::install(package).map_err(|error| anyhow!("{refused:#}; nor from backports: {error:#}"))
 }
 
 /// Installs what opens the sensor's page, and a font to draw it with.

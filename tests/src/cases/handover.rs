@@ -142,14 +142,19 @@ fn stream(lab: &Lab) -> Result<()> {
     // Connections that find no room are counted, and executions carry them: only these must not be lost.
     let counters = last.stop_with_losses()?;
     ensure!(counters.sum("exec", "lost_") == 0, "executions were lost: {counters:?}");
-    let mut told = BTreeMap::<u64, u32>::new();
+    let mut told = BTreeMap::<u64, Vec<String>>::new();
     for sensor in &sensors {
-        for pid in sensor.of_alerts(|alert| is_of(alert, &bash).then(|| field(alert, "process.pid")?.as_u64()))? {
-            *told.entry(pid.context("no process.pid")?).or_default() += 1;
+        let of = |alert: &Value| {
+            let (pid, at) = (field(alert, "process.pid")?.as_u64()?, field(alert, "@timestamp")?.as_str()?);
+            Some((pid, at.to_owned()))
+        };
+        for alert in sensor.of_alerts(|alert| is_of(alert, &bash).then(|| of(alert)))? {
+            let (pid, at) = alert.context("no process.pid, or no @timestamp")?;
+            told.entry(pid).or_default().push(at);
         }
     }
-    let twice: Vec<_> = told.iter().filter(|(_, times)| **times != 1).collect();
-    ensure!(twice.is_empty(), "alerted more than once: {twice:?}");
+    let twice: Vec<_> = told.iter().filter(|(_, times)| times.len() != 1).collect();
+    ensure!(twice.is_empty(), "alerted more than once, executed at: {twice:?}");
     ensure!(told.len() == usize::try_from(SHELLS)?, "{} of {SHELLS} shells are alerted", told.len());
     Ok(())
 }

@@ -22,6 +22,7 @@ use crate::detect::exception::{self, Exception};
 use crate::detect::rule::Parameters;
 use crate::enrich::clock;
 use crate::enrich::host::NoBootId;
+use crate::event::{BootTime, WallTime};
 use crate::heartbeat::Heartbeat;
 use crate::kernel::earlier::Overlap;
 use crate::kernel::error::LoadError;
@@ -198,18 +199,19 @@ impl Running {
                 () = sleep_until(wake) => {}
             }
             self.watch.turn(&mut self.pipeline);
-            more = self.drain();
+            let now = clock::now();
+            more = self.drain(now);
             if Instant::now() >= deadline {
                 deadline = Instant::now() + self.idle;
             }
             if Instant::now() >= look {
                 look = Instant::now() + IDLE;
                 self.watch.look(&mut self.loaded, &mut self.pipeline);
-                // What is still in the buffers may be about any process, and be older than the start.
+                // What is still in the buffers may be about any process, and be older than the start; so may be what has come since
+                // they were read, however long ago that is.
                 if !more {
                     self.overlap = Overlap::default();
-                    let (boot, wall) = clock::now();
-                    self.pipeline.forget_expired(boot, wall);
+                    self.pipeline.forget_expired(now.0, now.1);
                 }
                 let status = self.status();
                 self.systemd.status(&status);
@@ -244,10 +246,9 @@ impl Running {
         )
     }
 
-    /// Handles what the rings hold; whether there may be more.
-    fn drain(&mut self) -> bool {
+    /// Handles what the rings hold at this time; whether there may be more.
+    fn drain(&mut self, (boot, wall): (BootTime, WallTime)) -> bool {
         let Self { rings, pipeline, heartbeat, overlap, .. } = self;
-        let (boot, wall) = clock::now();
         if let Some(heartbeat) = heartbeat {
             heartbeat.beat(boot);
         }
@@ -298,7 +299,7 @@ impl Running {
         }
         // What comes later than this is the next one's.
         let until = Instant::now() + LAST_WORDS;
-        while self.drain() && (!self.handed || Instant::now() < until) {}
+        while self.drain(clock::now()) && (!self.handed || Instant::now() < until) {}
         self.pipeline.finish_noise();
         self.watch.end(&self.loaded.counters, &mut self.pipeline);
         self.pipeline.tell(&Event::Stopped(reason));

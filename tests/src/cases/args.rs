@@ -1,7 +1,7 @@
 //! The flags among the arguments, wherever they stand and whatever stands beside them.
 
 use super::scene::closed;
-use super::{Case, case};
+use super::{Case, once};
 use crate::actor::step::{Arg, By, Exec, How, Outcome, Step, connect_by, report};
 use crate::expect::{Expect, field};
 use crate::lab::Lab;
@@ -9,24 +9,24 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 pub(super) const CASES: &[Case] = &[
-    case("args: -i and -l count", |lab| flags(lab, &[&["-i"], &["-l"], &["-i", "-l"]], true)),
-    case("args: -I and -L count", |lab| flags(lab, &[&["-I"], &["-L"]], true)),
-    case("args: others do not", |lab| {
+    once("args: -i and -l count", |lab| flags(lab, &[&["-i"], &["-l"], &["-i", "-l"]], true)),
+    once("args: -I and -L count", |lab| flags(lab, &[&["-I"], &["-L"]], true)),
+    once("args: others do not", |lab| {
         flags(lab, &[&[], &["-li"], &["-il"], &["--login"], &["-"], &["i"], &["--i"]], false)
     }),
-    case("args: a flag counts in any place", |lab| flags(lab, &[&["-c", "true", "-l"], &["script", "-i"]], true)),
-    case("args: a flag is a whole argument", |lab| flags(lab, &[&["-i "], &[" -i"], &["-c", "bash -i"]], false)),
-    case("args: the name of a login shell is no flag", login_name),
-    case("args: none at all", none_at_all),
-    case("args: empty ones are kept", |lab| flags(lab, &[&["", "-i", ""]], true)),
-    case("args: -i behind an argument of 20 kB", behind_a_long_one),
-    case("args: -i as number 600, within what is copied", |lab| behind_many(lab, 600, 4)),
-    case("args: -i as number 600, behind what is copied", |lab| behind_many(lab, 600, 40)),
-    case("args: -i as number 2000, behind what is copied", |lab| behind_many(lab, 2000, 40)),
-    case("args: more than can be searched counts, and says so", unsearched),
-    case("args: no flag among many", none_among_many),
-    case("args: bytes that are no UTF-8, newlines and escape sequences", hostile),
-    case("args: overwritten after the exec", overwritten),
+    once("args: a flag counts in any place", |lab| flags(lab, &[&["-c", "true", "-l"], &["script", "-i"]], true)),
+    once("args: a flag is a whole argument", |lab| flags(lab, &[&["-i "], &[" -i"], &["-c", "bash -i"]], false)),
+    once("args: the name of a login shell is no flag", login_name),
+    once("args: none at all", none_at_all),
+    once("args: empty ones are kept", |lab| flags(lab, &[&["", "-i", ""]], true)),
+    once("args: -i behind an argument of 20 kB", behind_a_long_one),
+    once("args: -i as number 600, within what is copied", |lab| behind_many(lab, 600, 4)),
+    once("args: -i as number 600, behind what is copied", |lab| behind_many(lab, 600, 40)),
+    once("args: -i as number 2000, behind what is copied", |lab| behind_many(lab, 2000, 40)),
+    once("args: more than can be searched counts, and says so", unsearched),
+    once("args: no flag among many", none_among_many),
+    once("args: bytes that are no UTF-8, newlines and escape sequences", hostile),
+    once("args: overwritten after the exec", overwritten),
 ];
 
 /// Connects and executes bash with these arguments; the process.

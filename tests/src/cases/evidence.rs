@@ -1,7 +1,7 @@
 //! What an alert says beyond the rule's own facts: ancestors with their arguments, the executed file, where and for whom it runs.
 
 use super::scene::{SHELL, closed};
-use super::{Case, Tag, case, tagged};
+use super::{Case, Tag, once, tagged};
 use crate::actor::VARIABLE;
 use crate::actor::step::{By, Exec, How, Outcome, Step, connect_by, exec, exec_then, fork, report};
 use crate::expect::{Expect, field};
@@ -11,15 +11,19 @@ use std::fs::{Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 pub(super) const CASES: &[Case] = &[
-    case("evidence: six ancestors with their arguments", ancestors),
-    case("evidence: an ancestor that has overwritten its arguments is marked as read later", overwritten),
-    case("evidence: the executed file and the working directory", file_and_directory),
-    case("evidence: a file that was removed before it ran", removed),
-    case("evidence: a session with a terminal", session),
-    case("evidence: a session of an ancestor", session_of_another),
-    tagged("evidence: secrets are in no alert and in no event", &[Tag::Own], secrets),
-    tagged("evidence: variables of the environment that are wanted, and no others", &[Tag::Own], environment),
-    tagged("evidence: whoever has an ancestor's number later is no ancestor", &[Tag::Own], reused),
+    once("evidence: six ancestors with their arguments", ancestors),
+    once("evidence: an ancestor that has overwritten its arguments is marked as read later", overwritten),
+    once("evidence: the executed file and the working directory", file_and_directory),
+    once("evidence: a file that was removed before it ran", removed),
+    once("evidence: a session with a terminal", session),
+    once("evidence: a session of an ancestor", session_of_another),
+    tagged("evidence: secrets are in no alert and in no event", &[Tag::Own, Tag::Once], secrets),
+    tagged(
+        "evidence: variables of the environment that are wanted, and no others",
+        &[Tag::Own, Tag::Once],
+        environment,
+    ),
+    tagged("evidence: whoever has an ancestor's number later is no ancestor", &[Tag::Own, Tag::Once], reused),
 ];
 
 fn knock(lab: &Lab) -> Step {

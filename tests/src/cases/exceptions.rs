@@ -1,7 +1,7 @@
 //! Exceptions: what they describe gives no alert and is counted, and everything else still does.
 
 use super::scene::shell_after;
-use super::{Case, case};
+use super::{Case, once};
 use crate::actor::step::{How, Outcome, Step, connect_by};
 use crate::expect::field;
 use crate::lab::Lab;
@@ -12,7 +12,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 
 pub(super) const CASES: &[Case] =
-    &[case("exceptions: what one describes gives no alert and is counted, the rest does", covered)];
+    &[once("exceptions: what one describes gives no alert and is counted, the rest does", covered)];
 
 /// Nobody listens at any of these ports.
 fn knock_at(lab: &Lab, port: u16) -> Step {

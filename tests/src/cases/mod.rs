@@ -109,6 +109,11 @@ const fn case(name: &'static str, run: fn(&Lab) -> Result<()>) -> Case {
     tagged(name, &[], run)
 }
 
+/// The same for one of what the hooks for connections have no part in.
+const fn once(name: &'static str, run: fn(&Lab) -> Result<()>) -> Case {
+    tagged(name, &[Tag::Once], run)
+}
+
 /// A test with tags.
 const fn tagged(name: &'static str, tags: &'static [Tag], run: fn(&Lab) -> Result<()>) -> Case {
     Case { name, tags, run: Run::Function(run) }

@@ -1,7 +1,7 @@
 //! The clause about parents: a shell without flags below a socat whose arguments hold `exec`.
 
 use super::scene::closed;
-use super::{Case, Tag, case, tagged};
+use super::{Case, Tag, once, tagged};
 use crate::actor::step::{How, Outcome, Step, connect_by, exec, exec_then, fork, report};
 use crate::expect::Expect;
 use crate::lab::Lab;
@@ -9,16 +9,16 @@ use crate::player::Player;
 use anyhow::{Result, ensure};
 
 pub(super) const CASES: &[Case] = &[
-    case("parent: socat with EXEC", |lab| below(lab, "socat", "EXEC:bash", true)),
-    case("parent: socat with exec in any spelling and place", |lab| below(lab, "socat", "SYSTEM:'ExEc sh'", true)),
-    case("parent: socat without exec does not count", |lab| below(lab, "socat", "SYSTEM:bash", false)),
-    case("parent: another program with exec does not count", |lab| below(lab, "ncat", "EXEC:bash", false)),
-    case("parent: SOCAT does not count", |lab| below(lab, "SOCAT", "EXEC:bash", false)),
-    case("parent: a fork of socat has the arguments of its ancestor", forked_socat),
-    case("parent: a grandparent does not count", grandparent),
-    case("parent: socat that has overwritten its arguments", overwritten),
-    case("parent: without a connection it does not count", no_connection),
-    tagged("parent: socat older than the sensor", &[Tag::Own], older),
+    once("parent: socat with EXEC", |lab| below(lab, "socat", "EXEC:bash", true)),
+    once("parent: socat with exec in any spelling and place", |lab| below(lab, "socat", "SYSTEM:'ExEc sh'", true)),
+    once("parent: socat without exec does not count", |lab| below(lab, "socat", "SYSTEM:bash", false)),
+    once("parent: another program with exec does not count", |lab| below(lab, "ncat", "EXEC:bash", false)),
+    once("parent: SOCAT does not count", |lab| below(lab, "SOCAT", "EXEC:bash", false)),
+    once("parent: a fork of socat has the arguments of its ancestor", forked_socat),
+    once("parent: a grandparent does not count", grandparent),
+    once("parent: socat that has overwritten its arguments", overwritten),
+    once("parent: without a connection it does not count", no_connection),
+    tagged("parent: socat older than the sensor", &[Tag::Own, Tag::Once], older),
 ];
 
 fn knock(lab: &Lab) -> Step {

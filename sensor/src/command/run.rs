@@ -200,7 +200,10 @@ impl Running {
             }
             self.watch.turn(&mut self.pipeline);
             let now = clock::now();
-            more = self.drain(now);
+            more = match self.drain(now) {
+                Ok(more) => more,
+                Err(error) => break Some(error),
+            };
             if Instant::now() >= deadline {
                 deadline = Instant::now() + self.idle;
             }
@@ -247,7 +250,7 @@ impl Running {
     }
 
     /// Handles what the rings hold at this time; whether there may be more.
-    fn drain(&mut self, (boot, wall): (BootTime, WallTime)) -> bool {
+    fn drain(&mut self, (boot, wall): (BootTime, WallTime)) -> io::Result<bool> {
         let Self { rings, pipeline, heartbeat, overlap, .. } = self;
         if let Some(heartbeat) = heartbeat {
             heartbeat.beat(boot);
@@ -299,7 +302,7 @@ impl Running {
         }
         // What comes later than this is the next one's.
         let until = Instant::now() + LAST_WORDS;
-        while self.drain(clock::now()) && (!self.handed || Instant::now() < until) {}
+        while self.drain(clock::now()).unwrap_or_else(rings::given_up) && (!self.handed || Instant::now() < until) {}
         self.pipeline.finish_noise();
         self.watch.end(&self.loaded.counters, &mut self.pipeline);
         self.pipeline.tell(&Event::Stopped(reason));

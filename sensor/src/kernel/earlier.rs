@@ -94,9 +94,9 @@ impl Earlier {
             let (data, entries) = maps.remove(name).ok_or(NoKernelSide::Missing(name))?;
             Ok::<_, NoKernelSide>((Map::from_map_data(data).map_err(|_| LoadError::MapKind { name })?, entries))
         };
-        let buffer = |(map, size), name| {
+        let buffer = |(map, _), name| {
             let ring = Ring::new(map, name)?;
-            let fill = ring.fill(size).map_err(|reason| LoadError::MapMemory { name, reason })?;
+            let fill = ring.fill();
             Ok::<_, LoadError>((ring, fill))
         };
         let (pending, _) = map("PENDING")?;

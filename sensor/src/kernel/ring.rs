@@ -1,28 +1,32 @@
 //! Reading the two ring buffers.
 //!
 //! Records of executions wake the reader; records of connections wait for the next execution, for a quarter-full buffer, or
-//! for the timer.
+//! for the timer. Their memory is the kernel's: of it only what holds unread records is mapped, and only while it is read.
 
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use self::reader::{Positions, Reader};
 use super::error::LoadError;
-use aya::maps::{Map, MapData, RingBuf};
-use memmap2::{MmapOptions, MmapRaw};
+use aya::maps::{Map, MapData};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// A ring buffer registered with the runtime.
 #[derive(Debug)]
 pub struct Ring {
-    buffer: AsyncFd<Buffer>,
+    map: AsyncFd<RingMap>,
+    reader: Reader,
 }
 
 /// How full a ring buffer is, read from the positions that both sides keep in memory: no system call, in any thread.
 #[derive(Debug)]
 pub struct Fill {
-    consumer: MmapRaw,
-    producer: MmapRaw,
+    positions: Arc<Positions>,
     size: u64,
 }
 
@@ -31,20 +35,20 @@ impl Fill {
     #[must_use]
     pub fn used(&self) -> u64 {
         // In this order the difference is never negative.
-        let consumed = position(&self.consumer);
-        position(&self.producer).saturating_sub(consumed).min(self.size)
+        let read = self.positions.read();
+        self.positions.written().saturating_sub(read).min(self.size)
     }
 
     /// Whether all has been read that was written up to this position.
     #[must_use]
     pub fn is_read_to(&self, written: u64) -> bool {
-        position(&self.consumer) >= written
+        self.positions.read() >= written
     }
 
     /// Up to which position it was written.
     #[must_use]
     pub fn written(&self) -> u64 {
-        position(&self.producer)
+        self.positions.written()
     }
 
     /// Bytes in all.
@@ -54,29 +58,24 @@ impl Fill {
     }
 }
 
-fn position(page: &MmapRaw) -> u64 {
-    // SAFETY: a whole page is mapped for as long as `page` lives; the position is the aligned word at its beginning, which the
-    // other side writes as a whole.
-    unsafe { &*page.as_ptr().cast::<AtomicU64>() }.load(Ordering::Acquire)
-}
+#[derive(Debug)]
+struct RingMap(MapData);
 
-struct Buffer(RingBuf<MapData>);
-
-impl std::fmt::Debug for Buffer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Buffer").field(&self.0.as_raw_fd()).finish()
+impl AsFd for RingMap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.fd().as_fd()
     }
 }
 
-impl AsRawFd for Buffer {
+impl AsRawFd for RingMap {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
 }
 
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.buffer.as_fd()
+        self.map.get_ref().as_fd()
     }
 }
 
@@ -85,27 +84,23 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// When the map is no ring buffer, or cannot be registered.
+    /// When the map is no ring buffer, cannot be mapped, or cannot be registered.
     pub fn new(map: Map, name: &'static str) -> Result<Self, LoadError> {
-        let buffer = RingBuf::try_from(map).map_err(|_| LoadError::MapKind { name })?;
-        // SAFETY: the descriptor belongs to the buffer, which stays inside the AsyncFd until both are dropped.
-        let buffer = unsafe { AsyncFd::register_with_interest(Buffer(buffer), Interest::READABLE) }
-            .map_err(|error| LoadError::MapMemory { name, reason: io::Error::from(error) })?;
-        Ok(Self { buffer })
+        let Map::RingBuf(data) = map else { return Err(LoadError::MapKind { name }) };
+        let unusable = |reason| LoadError::MapMemory { name, reason };
+        let size = data.info().map_err(|error| unusable(io::Error::other(error)))?.max_entries();
+        let map = RingMap(data);
+        let reader = Reader::new(map.as_fd(), size.into()).map_err(unusable)?;
+        // SAFETY: the descriptor belongs to the map, which stays inside the AsyncFd until both are dropped.
+        let map = unsafe { AsyncFd::register_with_interest(map, Interest::READABLE) }
+            .map_err(|error| unusable(io::Error::from(error)))?;
+        Ok(Self { map, reader })
     }
 
-    /// How full it is; `size` is that of the map, in bytes.
-    ///
-    /// # Errors
-    ///
-    /// When its positions cannot be mapped: the consumer's is in the first page and the producer's in the second.
-    pub fn fill(&self, size: u32) -> io::Result<Fill> {
-        let page = rustix::param::page_size();
-        let position = |number: usize| {
-            let mut options = MmapOptions::new();
-            options.len(page).offset((number * page) as u64).map_raw_read_only(self.buffer.as_raw_fd())
-        };
-        Ok(Fill { consumer: position(0)?, producer: position(1)?, size: size.into() })
+    /// How full it is.
+    #[must_use]
+    pub fn fill(&self) -> Fill {
+        Fill { positions: self.reader.positions(), size: self.reader.size() }
     }
 
     /// Waits until there is something to read, and clears the sign of it: drain afterwards.
@@ -114,18 +109,16 @@ impl Ring {
     ///
     /// When the runtime shuts down.
     pub async fn readable(&self) -> io::Result<()> {
-        self.buffer.readable().await?.clear_ready();
+        self.map.readable().await?.clear_ready();
         Ok(())
     }
 
     /// Hands records to `each`, at most `limit` of them; whether there may be more.
-    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> bool {
-        for _ in 0..limit {
-            match self.buffer.get_mut().0.next() {
-                Some(record) => each(&record),
-                None => return false,
-            }
-        }
-        true
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory to map them, or what stands in the buffer cannot be.
+    pub fn drain(&mut self, limit: usize, each: impl FnMut(&[u8])) -> io::Result<bool> {
+        self.reader.drain(self.map.get_ref().as_fd(), limit, each)
     }
 }

@@ -13,7 +13,7 @@ use crate::kernel::load::{Options, Prepared, prepare};
 use crate::kernel::preemption::Kernel;
 use crate::kernel::ring::Ring;
 use bytemuck::Zeroable as _;
-use sensor_common::record::{Arm, Inherited, WITNESS_PROC};
+use sensor_common::record::{Arm, WITNESS_PROC};
 use std::io;
 use std::path::Path;
 
@@ -109,15 +109,14 @@ impl Trial {
 
     fn canary(&mut self, fact: Fact) -> (State, String) {
         // What others have left there is of no interest.
-        self.take();
-        let made = self.arm(fact).and_then(|()| canary::make(fact));
-        let seen = made.and_then(|canary| {
-            let seen = Seen { inherited: self.inherited(&canary)?, ..self.take() };
-            Ok((canary, seen))
-        });
-        match seen {
-            Ok((canary, seen)) => canary::judge(fact, &canary, &seen),
-            Err(error) => (State::Untested, format!("there could be no canary: {error}")),
+        let made = self.take().and_then(|_| self.arm(fact)).and_then(|()| canary::make(fact));
+        let canary = match made {
+            Ok(canary) => canary,
+            Err(error) => return (State::Untested, format!("there could be no canary: {error}")),
+        };
+        match self.seen(&canary) {
+            Ok(seen) => canary::judge(fact, &canary, &seen),
+            Err(error) => (State::Untested, error.to_string()),
         }
     }
 
@@ -143,19 +142,20 @@ impl Trial {
         self.prepared.remember(&[arm], now).map_err(io::Error::other)
     }
 
-    fn inherited(&self, canary: &Canary) -> io::Result<Option<Inherited>> {
-        match canary {
-            Canary::Fork(pid) => self.prepared.inherited(*pid).map_err(io::Error::other),
-            _ => Ok(None),
-        }
+    fn seen(&mut self, canary: &Canary) -> io::Result<Seen> {
+        let inherited = match canary {
+            Canary::Fork(pid) => self.prepared.inherited(*pid).map_err(io::Error::other)?,
+            _ => None,
+        };
+        Ok(Seen { inherited, ..self.take()? })
     }
 
     /// Empties the ring buffers.
-    fn take(&mut self) -> Seen {
+    fn take(&mut self) -> io::Result<Seen> {
         let mut seen = Seen::default();
-        self.connections.drain(RECORDS, |record| seen.connection(record));
-        self.executions.drain(RECORDS, |record| seen.execution(record));
-        seen
+        self.connections.drain(RECORDS, |record| seen.connection(record))?;
+        self.executions.drain(RECORDS, |record| seen.execution(record))?;
+        Ok(seen)
     }
 }
 

@@ -1,7 +1,7 @@
 //! From one sensor to the next without a gap: the kernel side of the one goes on, kept by systemd, until that of the other is
 //! attached, which then takes over what was recorded meanwhile.
 
-use super::rings::Rings;
+use super::rings::{self, Rings};
 use crate::enrich::clock;
 use crate::event::{BootTime, WallTime};
 use crate::health::losses::Losses;
@@ -120,7 +120,7 @@ impl Left {
             overlap.note(record, since);
             true
         };
-        while rings.drain(pipeline, &mut note) && behind() {}
+        while rings.drain(pipeline, &mut note).unwrap_or_else(rings::given_up) && behind() {}
         let now = pipeline.stats();
         let late = Interval { from: read_until, to: clock::now().1 };
         tracing::info!(

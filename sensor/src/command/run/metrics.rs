@@ -1,11 +1,11 @@
 //! What `sensor run` gives to those who ask for its numbers.
 
-use crate::config::{Config, Listen};
+use crate::config::Listen;
 use crate::kernel::load::Loaded;
 use crate::kernel::ring::Ring;
 use crate::metrics::{Board, Server, Source, UserSide};
 use crate::pipeline::Pipeline;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use std::sync::Arc;
 
 /// The numbers that others may ask for, until it is dropped.
@@ -16,18 +16,8 @@ pub(super) struct Metrics {
 
 impl Metrics {
     /// Serves them. `rings` are those of connections and of executions.
-    pub(super) fn serve(
-        listen: &Listen,
-        config: &Config,
-        loaded: &Loaded,
-        rings: (&Ring, &Ring),
-        pipeline: &Pipeline,
-    ) -> Result<Self> {
-        let fill = |ring: &Ring, size| ring.fill(size).context("the positions of a ring buffer cannot be mapped");
-        let rings = vec![
-            ("connections", fill(rings.0, config.rings.connections)?),
-            ("executions", fill(rings.1, config.rings.executions)?),
-        ];
+    pub(super) fn serve(listen: &Listen, loaded: &Loaded, rings: (&Ring, &Ring), pipeline: &Pipeline) -> Result<Self> {
+        let rings = vec![("connections", rings.0.fill()), ("executions", rings.1.fill())];
         let hooks = loaded.choices.iter().map(|choice| (choice.fact.to_string(), choice.kind()));
         let (board, reader) = Board::new(user_side(pipeline, 0));
         let counters = Arc::clone(&loaded.counters);

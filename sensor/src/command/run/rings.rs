@@ -68,18 +68,29 @@ impl Rings {
     }
 
     /// Hands what they hold to the pipeline, of executions those that are `wanted`; whether there may be more.
-    pub(super) fn drain(&mut self, pipeline: &mut Pipeline, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
+    ///
+    /// # Errors
+    /// See [`Ring::drain`].
+    pub(super) fn drain(&mut self, pipeline: &mut Pipeline, mut wanted: impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
         let Self { connections, executions, taken } = self;
-        let mut more_executions = true;
-        while more_executions && taken.bytes.len() < BATCH_BYTES {
+        let mut more_executions = Ok(true);
+        while matches!(more_executions, Ok(true)) && taken.bytes.len() < BATCH_BYTES {
             more_executions = executions.drain(BATCH, |record| taken.push(record));
         }
-        let most = if more_executions { SOME_CONNECTIONS } else { MOST_CONNECTIONS };
+        let most = if matches!(more_executions, Ok(true)) { SOME_CONNECTIONS } else { MOST_CONNECTIONS };
         let more_connections = connections.drain(most, |record| pipeline.connection_record(record));
         taken.records().filter(|record| wanted(record)).for_each(|record| pipeline.exec_record(record));
         taken.clear();
-        more_connections || more_executions
+        // What was taken out is handled, whatever failed.
+        Ok(more_executions? | more_connections?)
     }
+}
+
+/// Nothing more is read from buffers that cannot be.
+#[expect(clippy::needless_pass_by_value, reason = "what a failed result is handed to")]
+pub(super) fn given_up(error: io::Error) -> bool {
+    tracing::error!("what is left in the ring buffers is lost: {error}");
+    false
 }
 
 #[cfg(test)]

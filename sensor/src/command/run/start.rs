@@ -134,7 +134,7 @@ pub(super) fn start(
     }
 
     let metrics = match &config.metrics.listen {
-        Some(listen) => Some(Metrics::serve(listen, config, &loaded, (&connections, &executions), &pipeline)?),
+        Some(listen) => Some(Metrics::serve(listen, &loaded, (&connections, &executions), &pipeline)?),
         None => None,
     };
 

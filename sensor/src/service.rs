@@ -1,5 +1,6 @@
-//! The sensor as a service: signals, and what systemd is told.
+//! The sensor as a service: signals, the alarm, and what systemd is told.
 
+pub mod alarm;
 pub mod store;
 pub mod systemd;
 

@@ -30,6 +30,7 @@ use crate::kernel::load::Loaded;
 use crate::kernel::log::KernelLog;
 use crate::life::Event;
 use crate::pipeline::Pipeline;
+use crate::service::alarm::Alarm;
 use crate::service::systemd::Systemd;
 use crate::service::{Request, Signals};
 use crate::stats::Stats;
@@ -38,7 +39,8 @@ use clap::Args;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::Instant;
 
 /// Connections wait no longer than this for an execution to bring them along. Alerts do not depend on it.
 const IDLE: Duration = Duration::from_secs(5);
@@ -111,6 +113,7 @@ struct Running {
     rings: Rings,
     kernel_log: KernelLog,
     signals: Signals,
+    alarm: Alarm,
     systemd: Systemd,
     pipeline: Pipeline,
     heartbeat: Option<Heartbeat>,
@@ -136,7 +139,7 @@ impl Running {
         config: Config,
         config_path: Option<&Path>,
     ) -> Self {
-        let start::Started { loaded, connections, executions, kernel_log, signals, pipeline, .. } = started;
+        let start::Started { loaded, connections, executions, kernel_log, signals, alarm, pipeline, .. } = started;
         let start::Started { heartbeat, metrics, gap, needs, switches, overlap, untold_since, handed, .. } = started;
         let idle = if options.events.is_some() { IDLE_WITH_EVENTS } else { IDLE };
         let watch = Watch::new(loaded.counters.cpus(), config.life.heartbeat, untold_since);
@@ -145,6 +148,7 @@ impl Running {
             rings: Rings::new(connections, executions),
             kernel_log,
             signals,
+            alarm,
             systemd,
             pipeline,
             heartbeat,
@@ -181,7 +185,7 @@ impl Running {
                 deadline = deadline.min(line.refresh(|| report::line(&self.loaded, &self.pipeline, &self.watch)));
             }
             let mut asked = false;
-            let wake = if more { Instant::now() } else { deadline.min(self.systemd.feed_at().unwrap_or(deadline)) };
+            let wake = deadline.min(self.systemd.feed_at().unwrap_or(deadline));
             tokio::select! {
                 biased;
                 request = self.signals.next() => match request {
@@ -196,7 +200,11 @@ impl Running {
                 result = self.kernel_log.forward() => if let Err(error) = result {
                     break Some(error);
                 },
-                () = sleep_until(wake) => {}
+                // The others have their turn in between.
+                () = yield_now(), if more => {}
+                result = self.alarm.rings(wake) => if let Err(error) = result {
+                    break Some(error);
+                },
             }
             self.watch.turn(&mut self.pipeline);
             let now = clock::now();

@@ -41,6 +41,7 @@ const PLAIN: &[i64] = &[
     libc::SYS_nanosleep,
     libc::SYS_clock_nanosleep,
     libc::SYS_clock_gettime,
+    libc::SYS_timerfd_settime,
     libc::SYS_gettimeofday,
     libc::SYS_restart_syscall,
     libc::SYS_sched_yield,

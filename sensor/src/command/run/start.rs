@@ -26,6 +26,7 @@ use crate::output::switch::Switch;
 use crate::pipeline::Pipeline;
 use crate::privileges::{self, Needs};
 use crate::service::Signals;
+use crate::service::alarm::Alarm;
 use crate::service::systemd::Systemd;
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -46,6 +47,7 @@ pub(super) struct Started {
     pub(super) executions: Ring,
     pub(super) kernel_log: KernelLog,
     pub(super) signals: Signals,
+    pub(super) alarm: Alarm,
     pub(super) pipeline: Pipeline,
     pub(super) heartbeat: Option<Heartbeat>,
     pub(super) metrics: Option<Metrics>,
@@ -70,6 +72,7 @@ pub(super) fn start(
 ) -> Result<Started> {
     let left = handover::left();
     let signals = Signals::new().context("signal handlers cannot be installed")?;
+    let alarm = Alarm::new().context("there is no timer to be had")?;
     let root = Path::new("/");
     let given = Given {
         id: config.host.id.as_deref(),
@@ -157,6 +160,7 @@ pub(super) fn start(
         executions,
         kernel_log,
         signals,
+        alarm,
         pipeline,
         heartbeat,
         metrics,

@@ -8,11 +8,13 @@
 #[cfg(test)]
 pub(crate) mod blob;
 mod error;
+mod extract;
 mod member;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use error::BtfError;
+pub use extract::Anchor;
 pub use member::Member;
 
 use std::fs::File;

@@ -1,17 +1,18 @@
 //! Loading the eBPF object and attaching its programs.
 
 use super::attach::{Hooks, unload};
-use super::btf::Btf;
+use super::btf::{Anchor, Btf};
 use super::counters::Counters;
 use super::error::{LoadError, refused};
 use super::hook::{Candidate, Choice, Fact, Mechanism, Place, Refusal, candidates};
 use super::layout::{self, Resolved};
+use super::loader::loader;
 use super::preemption::Kernel;
 use super::ring::Ring;
 use super::settings::SettingsMap;
 use crate::event::BootTime;
 use aya::maps::{Array, HashMap, Map, MapError};
-use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
+use aya::{Btf as AyaBtf, Ebpf, Endianness, VerifierLogLevel};
 use sensor_common::counter::TOLD_ROWS;
 use sensor_common::layout::Field;
 use sensor_common::record::{Arm, Inherited};
@@ -23,6 +24,14 @@ use std::sync::Arc;
 
 /// The object that `cargo xtask ebpf` has built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SENSOR_BPF_OBJECT"));
+
+/// Of the ring buffer for the kernel side's messages, all of which is mapped: enough for some hundred, and each of their causes is
+/// counted too.
+const LOG_BYTES: u32 = 32 << 10;
+
+/// Blocks of memory from which on the C library gives them back at once, its own first value.
+#[cfg(target_env = "gnu")]
+const LARGE: i32 = 128 << 10;
 
 /// Flag of a map update: only if there is no entry yet.
 const BPF_NOEXIST: u64 = 1;
@@ -110,12 +119,12 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
 ///
 /// See [`LoadError`].
 pub fn prepare(options: &Options) -> Result<Prepared, LoadError> {
-    let (resolved, parameters) = inspect(&options.btf)?;
+    keep_blocks_apart();
+    let Inspected { resolved, parameters, anchors } = inspect(&options.btf)?;
     let copies = possible_cpus()?;
 
-    let mut loader = EbpfLoader::new();
+    let mut loader = loader();
     loader
-        .btf(None)
         // What the verifier objects to, and not every instruction on the way there, for which it takes seconds on some kernels
         // whenever a candidate is refused.
         .verifier_log_level(VerifierLogLevel::STATS)
@@ -127,7 +136,8 @@ pub fn prepare(options: &Options) -> Result<Prepared, LoadError> {
         .map_max_entries("PENDING", PENDING_CAPACITY.saturating_add(copies.saturating_mul(256)))
         .map_max_entries("INHERITED", INHERITED_CAPACITY.saturating_add(copies.saturating_mul(256)))
         .map_max_entries("CONNECTIONS", options.connections_bytes)
-        .map_max_entries("EXECUTIONS", options.executions_bytes);
+        .map_max_entries("EXECUTIONS", options.executions_bytes)
+        .map_max_entries("AYA_LOGS", LOG_BYTES);
     let ebpf = loader.load(OBJECT).map_err(|error| refused(&error, LoadError::Object))?;
 
     let copies = usize::try_from(copies).unwrap_or(usize::MAX);
@@ -135,8 +145,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, LoadError> {
     let mut settings = SettingsMap::new(ebpf.map("SETTINGS").ok_or(LoadError::Missing("map SETTINGS"))?)?;
     settings.write(&options.slot);
 
-    let btf = AyaBtf::parse_file(&options.btf, Endianness::default())
-        .map_err(|error| LoadError::AyaBtf(error.to_string()))?;
+    let btf = AyaBtf::parse(&anchors, Endianness::default()).map_err(|error| LoadError::AyaBtf(error.to_string()))?;
     Ok(Prepared { ebpf, parameters, btf, kernel: Kernel::running(), missing: resolved.missing, counters, settings })
 }
 
@@ -246,22 +255,52 @@ fn detach(ebpf: &mut Ebpf) {
 /// Hooked functions and how many parameters they have on this kernel.
 type Parameters = Vec<(&'static str, usize)>;
 
-/// What is asked of the kernel's type information: the offsets, and how many parameters the hooked functions have.
-fn inspect(path: &Path) -> Result<(Resolved, Parameters), LoadError> {
-    let btf = Btf::read(path).map_err(|reason| LoadError::Btf { path: path.to_owned(), reason })?;
-    let resolved = layout::resolve(&btf)?;
-    let attachments = Fact::ALL.into_iter().flat_map(candidates);
-    let functions =
-        attachments.flat_map(|candidate| candidate.attachments).filter_map(|attachment| match attachment.place {
-            Place::FunctionExit(function, Some(_)) => Some(function),
-            _ => None,
-        });
-    let parameters =
-        functions.filter_map(|function| Some((function, btf.prototype(function)?.parameters.len()))).collect();
-    Ok((resolved, parameters))
+/// What is asked of the kernel's type information.
+struct Inspected {
+    /// The offsets.
+    resolved: Resolved,
+    /// How many parameters the hooked functions have.
+    parameters: Parameters,
+    /// As much of it as attaching takes.
+    anchors: Vec<u8>,
 }
 
-/// Parsing the kernel's type information takes some 15 MB for a moment; the C library would keep them for later.
+/// Asks it, and lets it go.
+fn inspect(path: &Path) -> Result<Inspected, LoadError> {
+    let btf = Btf::read(path).map_err(|reason| LoadError::Btf { path: path.to_owned(), reason })?;
+    let resolved = layout::resolve(&btf)?;
+    let attachments = Fact::ALL.into_iter().flat_map(candidates).flat_map(|candidate| candidate.attachments);
+    let places = attachments.map(|attachment| attachment.place);
+    let functions = places.clone().filter_map(|place| match place {
+        Place::FunctionExit(function, Some(_)) => Some(function),
+        _ => None,
+    });
+    let parameters =
+        functions.filter_map(|function| Some((function, btf.prototype(function)?.parameters.len()))).collect();
+    let anchors: Vec<Anchor> = places.filter_map(anchor).collect();
+    Ok(Inspected { resolved, parameters, anchors: btf.extract(&anchors) })
+}
+
+/// What a place is called by in type information, if it is named by that.
+fn anchor(place: Place) -> Option<Anchor> {
+    match place {
+        Place::FunctionExit(function, _) | Place::FunctionEntry(function) => Some(Anchor::Function(function)),
+        Place::BtfTracepoint(tracepoint) => Some(Anchor::Tracepoint(tracepoint)),
+        Place::Kprobe(_) | Place::RawTracepoint(_) | Place::Tracepoint(..) => None,
+    }
+}
+
+/// Once a large block is freed, the C library would take even larger ones from the memory that it keeps: such a block cannot grow in
+/// its place, is copied instead, and what was copied stays.
+fn keep_blocks_apart() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes plain numbers, and may be called at any time.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+    }
+}
+
+/// Loading takes some memory in small blocks for a moment; the C library would keep them for later.
 fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes a plain number, and may be called at any time.

@@ -8,6 +8,7 @@ pub mod error;
 pub mod hook;
 pub mod layout;
 pub mod load;
+mod loader;
 pub mod log;
 pub mod missed;
 pub mod preemption;

@@ -1,6 +1,6 @@
 //! The kernel's type information: a file that the configuration may name.
 
-use sensor::kernel::btf::{Btf, Member};
+use sensor::kernel::btf::{Anchor, Btf, Member};
 use sensor::kernel::hook::{Fact, Place, candidates};
 use sensor::kernel::layout::{LayoutError, resolve};
 use sensor_common::layout::{FIELDS, MISSING, Need};
@@ -23,6 +23,13 @@ pub fn btf(data: &[u8]) -> bool {
     for name in functions() {
         assert!(btf.has_function(name) || btf.prototype(name).is_none(), "a declaration of no function: {name}");
     }
+    let anchors: Vec<Anchor> =
+        functions().map(Anchor::Function).chain([Anchor::Tracepoint("sched_process_exec")]).collect();
+    let extract = Btf::parse(btf.extract(&anchors)).expect("an extract is type information");
+    assert!(
+        functions().all(|name| btf.has_function(name) == extract.has_function(name)),
+        "a function that is left out"
+    );
     let resolved = match resolve(&btf) {
         Ok(resolved) => resolved,
         Err(error) => {

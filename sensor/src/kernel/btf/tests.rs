@@ -213,6 +213,54 @@ fn ask(data: Vec<u8>) {
     }
 }
 
+/// The numbers under which type information has a type.
+fn numbers(btf: &Btf, kind: u8, name: &str) -> Vec<usize> {
+    let types = btf.places.iter().zip(1..).map(|(place, number)| (btf.type_at(*place as usize).unwrap(), number));
+    types.filter(|(ty, _)| ty.kind == kind && btf.is_named(ty.name, name)).map(|(_, number)| number).collect()
+}
+
+#[test]
+fn an_extract_has_what_was_asked_for_under_its_numbers_and_nothing_else() {
+    let mut blob = shapes();
+    let traced = blob.typedef("btf_trace_traced", 1);
+    // What is named alike and of another kind, or only begins alike.
+    blob.structure("btf_trace_traced", 0, &[]);
+    blob.typedef("btf_trace_traced_too", 1);
+    blob.typedef("accept_it", 1);
+    let again = blob.function("accept_it", 0, &[]);
+    blob.function("behind", 0, &[]);
+    let btf = Btf::parse(blob.bytes()).unwrap();
+    let accept = numbers(&btf, FUNC, "accept_it");
+    assert_eq!(accept.last(), usize::try_from(again).ok().as_ref());
+    let anchors = [
+        Anchor::Function("accept_it"),
+        Anchor::Tracepoint("traced"),
+        Anchor::Function("absent"),
+        Anchor::Tracepoint(""),
+    ];
+    let extract = Btf::parse(btf.extract(&anchors)).unwrap();
+    assert_eq!(numbers(&extract, FUNC, "accept_it"), accept);
+    assert_eq!(numbers(&extract, TYPEDEF, "btf_trace_traced"), [usize::try_from(traced).unwrap()]);
+    assert_eq!(extract.places.len(), accept[1]);
+    assert_eq!(numbers(&extract, FWD, "").len(), extract.places.len() - 3);
+    let empty = Btf::parse(btf.extract(&[])).unwrap();
+    assert!(empty.places.is_empty());
+}
+
+#[test]
+fn an_extract_of_this_kernel_is_taken_by_aya_and_names_the_same_types() {
+    let name = "btf::an_extract_of_this_kernel_is_taken_by_aya_and_names_the_same_types";
+    let Some(btf) = this_kernel(name) else { return };
+    let (function, tracepoint) = ("tcp_connect", "sched_process_exec");
+    let bytes = btf.extract(&[Anchor::Function(function), Anchor::Tracepoint(tracepoint)]);
+    aya::Btf::parse(&bytes, aya::Endianness::default()).unwrap();
+    let extract = Btf::parse(bytes).unwrap();
+    for (kind, name) in [(FUNC, function), (TYPEDEF, "btf_trace_sched_process_exec")] {
+        let numbers = [&btf, &extract].map(|btf| numbers(btf, kind, name));
+        assert_eq!((numbers[0].len(), &numbers[0]), (1, &numbers[1]), "{name}");
+    }
+}
+
 proptest! {
     #[test]
     fn random_bytes_never_panic(mut data in proptest::collection::vec(any::<u8>(), 0..400)) {
@@ -261,6 +309,8 @@ fn this_kernel_damaged_never_panics() {
             answers[usize::from(btf.member(field.path).is_ok())] += 1;
         }
         let _ = btf.prototype("inet_csk_accept");
+        let extract = btf.extract(&[Anchor::Function("inet_csk_accept"), Anchor::Tracepoint("sched_process_exec")]);
+        assert!(Btf::parse(extract).is_ok());
         for id in (0..btf.places.len()).step_by(97) {
             let _ = btf.spell(u32::try_from(id).unwrap(), MAX_DEPTH);
             let _ = btf.size(u32::try_from(id).unwrap(), MAX_DEPTH);

@@ -3,6 +3,7 @@
 //! The same sources and the same tools give the same bytes, in whichever directory: paths are mapped to fixed names,
 //! settings of the caller's Cargo are left out, and debug information goes, once BTF has been made from it.
 
+use crate::line_info;
 use crate::lint;
 use crate::object_file::{self, State};
 use crate::reproduce::{self, Copy};
@@ -67,9 +68,10 @@ pub(crate) fn compile(root: &Path, target_dir: &Path, arch: &str) -> Result<Path
     let built = target_dir.join(TARGET).join("release").join(PACKAGE);
     let object = target_dir.join(format!("{PACKAGE}-{arch}.stripped.o"));
     std::fs::copy(&built, &object).with_context(|| built.display().to_string())?;
-    // Debug information alone: .BTF.ext, more than half of the object, tells the verifier which functions it may look at once instead of
-    // at each call, which halves what it looks at.
+    // Debug information alone: .BTF.ext tells the verifier which functions it may look at once instead of at each call, which halves
+    // what it looks at.
     shell::run(strip.arg(&object))?;
+    line_info::remove(&object)?;
     Ok(object)
 }
 

@@ -15,6 +15,7 @@ mod fuzz;
 mod host;
 mod install;
 mod leftover;
+mod line_info;
 mod lint;
 mod live;
 mod look;

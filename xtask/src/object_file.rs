@@ -9,8 +9,15 @@ use std::time::SystemTime;
 
 /// What the object is made of, from the root of the workspace: files, and directories of which `.rs` and `.toml` files
 /// count. The recipe is one of them.
-pub(crate) const SOURCES: [&str; 6] =
-    ["Cargo.toml", "Cargo.lock", "sensor-common", "sensor-ebpf", "xtask/src/ebpf.rs", "xtask/src/reproduce.rs"];
+pub(crate) const SOURCES: [&str; 7] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "sensor-common",
+    "sensor-ebpf",
+    "xtask/src/ebpf.rs",
+    "xtask/src/line_info.rs",
+    "xtask/src/reproduce.rs",
+];
 
 /// Whether the object can be used.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! The one table of kernel structure members that the sensor reads.
 //!
 //! A line gives the name used in the eBPF programs, the BTF path of the member (`type.member.member`, anonymous structs
-//! and unions are looked through) and the member's size in bytes. The table expands to [`Layout`], the struct of byte
+//! and unions are looked through) and the member's size in bytes; where the member has another path on other kernels, that one
+//! stands behind an `or`. The table expands to [`Layout`], the struct of byte
 //! offsets that is written into the object's read-only data before loading, and to [`FIELDS`], the list that the
 //! user side resolves against the running kernel's BTF. To read one more member, add one line here.
 
@@ -26,6 +27,8 @@ pub struct Field {
     pub name: &'static str,
     /// Path in the kernel's BTF, such as `file.f_path.dentry`.
     pub path: &'static str,
+    /// Path of the same on other kernels; empty if there is none.
+    pub other_path: &'static str,
     /// Size of the member in bytes; 0 for an embedded structure, of which only the place matters.
     pub size: u32,
     /// What its absence means.
@@ -33,7 +36,7 @@ pub struct Field {
 }
 
 macro_rules! layout {
-    ($($need:ident $name:ident: $path:literal, $size:literal;)*) => {
+    ($($need:ident $name:ident: $path:literal $(or $other:literal)?, $size:literal;)*) => {
         /// Byte offsets of the members, each within the structure its path begins with.
         #[repr(C)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -43,7 +46,13 @@ macro_rules! layout {
 
         /// The members in the order in which [`Layout`] holds their offsets.
         pub const FIELDS: [Field; Layout::LEN] = [
-            $(Field { name: stringify!($name), path: $path, size: $size, need: Need::$need },)*
+            $(Field {
+                name: stringify!($name),
+                path: $path,
+                other_path: concat!($($other)?),
+                size: $size,
+                need: Need::$need,
+            },)*
         ];
 
         impl Layout {
@@ -99,6 +108,7 @@ layout! {
     Required dentry_name: "dentry.d_name.name", 8;
     Required dentry_name_len: "dentry.d_name.len", 4;
     Required dentry_parent: "dentry.d_parent", 8;
+    Optional dentry_inline_name: "dentry.d_shortname" or "dentry.d_iname", 0;
     Optional dentry_hashed: "dentry.d_hash.pprev", 8;
     Required vfsmount_root: "vfsmount.mnt_root", 8;
     Required mount_mnt: "mount.mnt", 0;
@@ -121,6 +131,8 @@ layout! {
     Optional driver_major: "tty_driver.major", 4;
     Optional driver_minor: "tty_driver.minor_start", 4;
     Required files_fdt: "files_struct.fdt", 8;
+    Optional files_fdtab: "files_struct.fdtab", 0;
+    Optional files_fd_array: "files_struct.fd_array", 0;
     Required fdtable_fd: "fdtable.fd", 8;
     Required fdtable_max_fds: "fdtable.max_fds", 4;
     Optional fork_child: "trace_event_raw_sched_process_fork.child_pid", 4;

@@ -11,3 +11,4 @@ pub mod layout;
 pub mod name;
 pub mod record;
 pub mod settings;
+pub mod starts;

@@ -2,6 +2,7 @@
 
 use crate::address::Prefix;
 use crate::name::{Name, Pattern};
+use crate::starts::Starts;
 use bytemuck::{Pod, Zeroable};
 
 /// Most networks that can be excluded.
@@ -40,6 +41,12 @@ pub struct Names {
     pub parent: Name,
     /// Bytes of that name: told apart from nearly every other without reading any of it.
     pub parent_len: u64,
+    /// The bits of that name's first word which are compared first: its end included, whatever stands behind it.
+    pub parent_front: u64,
+    /// How the names begin whose connections count, those of relays included.
+    pub connecting_starts: Starts,
+    /// How the names begin whose executions count.
+    pub executed_starts: Starts,
 }
 
 impl Names {
@@ -49,8 +56,22 @@ impl Names {
     /// The names in one structure, without relays; see its fields.
     #[must_use]
     pub const fn new(connecting: [Name; MAX_NAMES], executed: [Name; MAX_NAMES], parent: Name) -> Self {
-        let relays = [Pattern::NEVER; MAX_RELAYS];
-        Self { connecting, relays, executed, parent, parent_len: parent.len() as u64 }
+        Self {
+            connecting,
+            relays: [Pattern::NEVER; MAX_RELAYS],
+            executed,
+            parent,
+            parent_len: parent.len() as u64,
+            parent_front: parent.front(),
+            connecting_starts: Starts::NONE.with(&connecting),
+            executed_starts: Starts::NONE.with(&executed),
+        }
+    }
+
+    /// The same with these relays.
+    #[must_use]
+    pub const fn with_relays(self, relays: [Pattern; MAX_RELAYS]) -> Self {
+        Self { relays, connecting_starts: self.connecting_starts.with_patterns(&relays), ..self }
     }
 }
 

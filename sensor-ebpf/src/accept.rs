@@ -13,7 +13,7 @@
 //! descriptor to its socket. They tax every system call and fire neither for 32-bit programs nor for io_uring.
 
 use crate::arm::{Hook, class_of, connection};
-use crate::emit::count;
+use crate::emit::{Counts, count};
 use crate::kernel::{Kptr, Probed};
 use crate::kprobe::first_argument;
 use crate::stream::socket_of;
@@ -78,46 +78,62 @@ const RETURN_VALUE: usize = 16;
 fn accept_exit(ctx: TracePointContext) -> u32 {
     // SAFETY: the helper takes any source address.
     let descriptor: i64 = unsafe { ctx.read_at(RETURN_VALUE) }.unwrap_or(-1);
-    count(Counter::AcceptSeen);
+    let counts = Counts::own();
+    counts.count(Counter::AcceptSeen);
     if descriptor < 0 {
-        count(ACCEPT.not_tcp);
+        counts.count(ACCEPT.not_tcp);
         return 0;
     }
-    let task = Kptr::<Probed>::current();
-    match class_of(task) {
-        Some(Some(class)) => match socket_of(task, descriptor as u64) {
-            Some(Some(sock)) => connection(&ctx, &ACCEPT, class, task, sock),
-            Some(None) => count(ACCEPT.not_tcp),
-            None => count(ACCEPT.read),
-        },
-        Some(None) => count(ACCEPT.name),
-        None => count(ACCEPT.read),
+    match class_of() {
+        Some(Some(class)) => descriptor_counted(&ctx, descriptor as u64, class),
+        Some(None) => counts.count(ACCEPT.name),
+        None => counts.count(ACCEPT.read),
     }
     0
 }
 
+#[inline(never)]
+fn descriptor_counted(ctx: &TracePointContext, descriptor: u64, class: u8) {
+    let task = Kptr::<Probed>::current();
+    match socket_of(task, descriptor) {
+        Some(Some(sock)) => connection(ctx, &ACCEPT, class, task, sock),
+        Some(None) => count(ACCEPT.not_tcp),
+        None => count(ACCEPT.read),
+    }
+}
+
 #[inline(always)]
 fn returned<C: EbpfContext>(ctx: &C, sock: *const u8) {
-    count(Counter::AcceptSeen);
+    let counts = Counts::own();
+    counts.count(Counter::AcceptSeen);
     if sock.is_null() {
-        count(ACCEPT.not_tcp);
-    } else {
-        named(ctx, &ACCEPT, sock);
+        return counts.count(ACCEPT.not_tcp);
+    }
+    match class_of() {
+        Some(Some(class)) => accept_counted(ctx, sock, class),
+        Some(None) => counts.count(ACCEPT.name),
+        None => counts.count(ACCEPT.read),
     }
 }
 
 #[inline(always)]
 fn grafted<C: EbpfContext>(ctx: &C, sock: *const u8) {
-    count(Counter::GraftSeen);
-    named(ctx, &GRAFT, sock);
+    let counts = Counts::own();
+    counts.count(Counter::GraftSeen);
+    match class_of() {
+        Some(Some(class)) => graft_counted(ctx, sock, class),
+        Some(None) => counts.count(GRAFT.name),
+        None => counts.count(GRAFT.read),
+    }
 }
 
-#[inline(always)]
-fn named<C: EbpfContext>(ctx: &C, hook: &Hook, sock: *const u8) {
-    let task = Kptr::<Probed>::current();
-    match class_of(task) {
-        Some(Some(class)) => connection(ctx, hook, class, task, Kptr::new(sock)),
-        Some(None) => count(hook.name),
-        None => count(hook.read),
-    }
+/// Functions of their own: what they need to keep is no work for the many that do not come here.
+#[inline(never)]
+fn accept_counted<C: EbpfContext>(ctx: &C, sock: *const u8, class: u8) {
+    connection(ctx, &ACCEPT, class, Kptr::<Probed>::current(), Kptr::new(sock));
+}
+
+#[inline(never)]
+fn graft_counted<C: EbpfContext>(ctx: &C, sock: *const u8, class: u8) {
+    connection(ctx, &GRAFT, class, Kptr::<Probed>::current(), Kptr::new(sock));
 }

@@ -88,8 +88,8 @@ const L: u64 = u64::from_le_bytes(*b"-l\0\0\0\0\0\0");
 /// Looks for `-i` and `-l` among all arguments but the first; the result is made of `FLAG_…`.
 ///
 /// `stack` is the address of the pointer table in user memory. A function of its own with plain numbers, so that the verifier
-/// looks at its 2048 steps once and not once for every way that leads here; one branch for each step and no more, since the
-/// verifier keeps a note of each and takes 8192 of them.
+/// looks at it once and not once for every way that leads here; so is what it calls for some arguments at a time, so that the verifier
+/// looks at those steps once and not once for all arguments.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn search_argv(stack: u64, argc: u64) -> u64 {
@@ -104,15 +104,36 @@ extern "C" fn search_argv(stack: u64, argc: u64) -> u64 {
     }
     // 0 or 1 without a branch, for the verifier would follow both widths through the loop.
     let is_32_bit = core::hint::black_box((upper | upper.wrapping_neg()) >> 1) >> 62;
-    let (width, mask) = (8 - 4 * is_32_bit, u64::MAX >> (32 * is_32_bit));
-    let (mut failed, mut not_i, mut not_l) = (0_u64, u64::MAX, u64::MAX);
-    let mut entry = stack + width;
+    let searched = if argc > u64::from(ARGS_SEARCHED) { u64::from(ARGS_SEARCHED) } else { argc };
+    let mut flags = if argc > searched { u64::from(FLAG_UNSEARCHED) } else { 0 };
+    // Behind argc and the first argument.
     let mut place = 1;
-    while place < u64::from(ARGS_SEARCHED) {
-        if place >= argc {
+    for _ in 0..u64::from(ARGS_SEARCHED) / AT_A_TIME {
+        if place >= searched {
             break;
         }
-        place += 1;
+        flags |= search_some(stack, is_32_bit, place, searched);
+        place += AT_A_TIME;
+    }
+    flags
+}
+
+/// Arguments that are searched at a time.
+const AT_A_TIME: u64 = 32;
+
+/// Looks for the flags among the arguments from `first` on, in front of `end`; the result is made of `FLAG_…`.
+///
+/// One branch for each step and no more, since the verifier keeps a note of each.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn search_some(stack: u64, is_32_bit: u64, first: u64, end: u64) -> u64 {
+    let (width, mask) = (8 - 4 * is_32_bit, u64::MAX >> (32 * is_32_bit));
+    let (mut failed, mut not_i, mut not_l) = (0_u64, u64::MAX, u64::MAX);
+    let mut entry = stack + width * first;
+    for step in 0..AT_A_TIME {
+        if first + step >= end {
+            break;
+        }
         entry += width;
         let (mut pointer, mut text) = (0_u64, 0_u64);
         failed |= user(entry, &mut pointer) as u64;
@@ -128,7 +149,7 @@ extern "C" fn search_argv(stack: u64, argc: u64) -> u64 {
     if not_l >> 63 == 0 {
         flags |= FLAG_L;
     }
-    if failed != 0 || place < argc {
+    if failed != 0 {
         flags |= FLAG_UNSEARCHED;
     }
     u64::from(flags)

@@ -5,8 +5,8 @@
 //! report finds no room, since an execution carries it.
 
 use crate::emit::{count, wake_when_filling};
-use crate::filter::{comm, connects, file_name, is_excluded, is_relay, settings};
-use crate::kernel::{Kptr, Probed, offset};
+use crate::filter::{AnyConnecting, Connecting, List, Relay, comm_is, file_is, is_excluded, settings};
+use crate::kernel::{Access, Kptr, Probed, Typed, offset};
 use crate::lineage;
 use crate::maps::{ARMING, CONNECTIONS, COUNTS, ConnectionSpace, PENDING};
 use crate::path;
@@ -74,34 +74,40 @@ pub(crate) fn is_recent(arm: &Arm, now: u64, span_ns: u64) -> bool {
 
 /// What sort of program the current task runs, `CLASS_…`, if its connections count; `None` if that cannot be read.
 #[inline(always)]
-pub(crate) fn class_of(task: Kptr<Probed>) -> Option<Option<u8>> {
-    if is_named(task)? {
-        return Some(Some(CLASS_SHELL));
+pub(crate) fn class_of() -> Option<Option<u8>> {
+    match Kptr::<Typed>::current() {
+        Some(task) => class_of_task(task),
+        None => class_of_task(Kptr::<Probed>::current()),
     }
-    if settings()?.wanted & WANT_RELAYS == 0 || task.read::<u64>(offset!(task_mm))? == 0 {
+}
+
+#[inline(always)]
+fn class_of_task<A: Access>(task: Kptr<A>) -> Option<Option<u8>> {
+    // A thread of the kernel is no program, whatever it is called.
+    let Some(mm) = task.follow(offset!(task_mm)) else {
+        return Some(None);
+    };
+    // Threads have names of their own; io_uring's workers are called iou-….
+    let leader = task.follow(offset!(task_group_leader))?;
+    // First whether any of its names is in any list, which ends nearly all of it.
+    if !is_called::<AnyConnecting, A>(task, leader, mm)? {
         return Some(None);
     }
+    if is_called::<Connecting, A>(task, leader, mm)? {
+        return Some(Some(CLASS_SHELL));
+    }
     // By the group leader: threads of these programs are called as they like.
-    let relay = is_relay(comm(task.follow(offset!(task_group_leader))?)?)
-        || task.exe_file().and_then(file_name).is_some_and(is_relay);
+    let relay = is_called::<Relay, A>(leader, leader, mm)? && settings()?.wanted & WANT_RELAYS != 0;
     Some(if relay { Some(CLASS_RELAY) } else { None })
 }
 
-/// Whether the current task is one whose connections count for every rule; `None` if that cannot be read.
+/// Whether a task is called by a name of a list, by its comm, that of its group leader or the file that it runs.
 #[inline(always)]
-fn is_named(task: Kptr<Probed>) -> Option<bool> {
-    if task.read::<u64>(offset!(task_mm))? == 0 {
-        return Some(false);
-    }
-    if connects(comm(task)?) {
+fn is_called<L: List, A: Access>(task: Kptr<A>, leader: Kptr<A>, mm: Kptr<A>) -> Option<bool> {
+    if comm_is::<L, A>(task)? || leader.address() != task.address() && comm_is::<L, A>(leader)? {
         return Some(true);
     }
-    // Threads have names of their own; io_uring's workers are called iou-….
-    let leader = task.follow(offset!(task_group_leader))?;
-    if leader.address() != task.address() && connects(comm(leader)?) {
-        return Some(true);
-    }
-    Some(task.exe_file().and_then(file_name).is_some_and(connects))
+    Some(mm.follow(offset!(mm_exe_file)).is_some_and(file_is::<L, A>))
 }
 
 /// Handles a connection of the current task whose program is of a class that counts.
@@ -122,7 +128,7 @@ fn record<C: EbpfContext>(ctx: &C, hook: &Hook, class: u8, task: Kptr<Probed>, s
     };
     let settings = settings()?;
     let destination = if hook.direction == ACCEPTED { &ends.local } else { &ends.remote };
-    if is_excluded(settings, destination) {
+    if is_excluded(destination) {
         return Some(hook.network);
     }
     // SAFETY: the helper takes no argument and always succeeds.

@@ -10,7 +10,7 @@
 //! skips the next attempt on that CPU; as a classic tracepoint, at a higher cost for each change of a state, they run to their end.
 
 use crate::arm::{Hook, class_of, connection};
-use crate::emit::count;
+use crate::emit::{Counts, count};
 use crate::kernel::{Kptr, Probed};
 use crate::kprobe::first_argument;
 use aya_ebpf::EbpfContext;
@@ -83,11 +83,17 @@ fn connect_trace(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn attempted<C: EbpfContext>(ctx: &C, sock: *const u8) {
-    count(Counter::ConnectSeen);
-    let task = Kptr::<Probed>::current();
-    match class_of(task) {
-        Some(Some(class)) => connection(ctx, &CONNECT, class, task, Kptr::new(sock)),
-        Some(None) => count(CONNECT.name),
-        None => count(CONNECT.read),
+    let counts = Counts::own();
+    counts.count(Counter::ConnectSeen);
+    match class_of() {
+        Some(Some(class)) => counted(ctx, sock, class),
+        Some(None) => counts.count(CONNECT.name),
+        None => counts.count(CONNECT.read),
     }
+}
+
+/// A function of its own: what it needs to keep is no work for the many that do not come here.
+#[inline(never)]
+fn counted<C: EbpfContext>(ctx: &C, sock: *const u8, class: u8) {
+    connection(ctx, &CONNECT, class, Kptr::<Probed>::current(), Kptr::new(sock));
 }

@@ -13,8 +13,8 @@
 
 use crate::argv::{self, bounded, within};
 use crate::arm::{is_of, is_pending, is_recent, is_under_pressure, last_armed};
-use crate::emit::count;
-use crate::filter::{comm, file_name, is_executed, is_parent, is_parent_file, settings};
+use crate::emit::{Counts, count};
+use crate::filter::{Executed, List, Parent, comm_is, file_is, settings};
 use crate::fork::inherited;
 use crate::kernel::{Access, Kptr, Probed, Typed, offset};
 use crate::lineage;
@@ -70,31 +70,52 @@ fn exec_trace(ctx: TracePointContext) -> u32 {
 /// `bprm` is null where the hook does not have it.
 #[inline(always)]
 fn executed<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bprm: Kptr<A>) {
-    let Some(name) = comm(task) else { return lost(ctx) };
-    let file = if bprm.is_null() { task.exe_file() } else { bprm.follow(offset!(binprm_file)) };
-    // None as null: the compiler may keep what a `None` holds, which is nothing, and verifiers up to 6.2 refuse that.
-    let file = file.unwrap_or(Kptr::new(core::ptr::null()));
-    let parent = is_parent(name) || !file.is_null() && is_parent_file(file);
-    let last = last_armed();
-    let Some(settings) = settings() else { return lost(ctx) };
-    let streams = if settings.wanted & WANT_STREAMS == 0 {
-        false
-    } else {
-        let Some(is_socket) = stdin_is_socket(task) else { return lost(ctx) };
-        is_socket
-    };
-    let matters = parent || streams;
-    if !matters && last == 0 {
-        return;
+    let matters = matters(task, bprm).unwrap_or(UNREADABLE);
+    if matters != 0 || last_armed() != 0 {
+        considered(ctx, task, old_tid, bprm, matters);
     }
+}
+
+/// Why an execution matters whatever was armed: it is the parent program's, its standard input is a socket, it cannot be read.
+const PARENT: u32 = 1;
+const STREAMS: u32 = 2;
+const UNREADABLE: u32 = 4;
+
+#[inline(always)]
+fn matters<A: Access>(task: Kptr<A>, bprm: Kptr<A>) -> Option<u32> {
+    let mut matters = 0;
+    if comm_is::<Parent, A>(task)? || executed_file_is::<Parent, A>(task, bprm) {
+        matters |= PARENT;
+    }
+    if settings()?.wanted & WANT_STREAMS != 0 && stdin_is_socket(task)? {
+        matters |= STREAMS;
+    }
+    Some(matters)
+}
+
+#[inline(always)]
+fn executed_file_is<L: List, A: Access>(task: Kptr<A>, bprm: Kptr<A>) -> bool {
+    let file = if bprm.is_null() { task.exe_file() } else { bprm.follow(offset!(binprm_file)) };
+    file.is_some_and(file_is::<L, A>)
+}
+
+/// A function of its own: what it needs to keep is no work for the many that do not come here.
+#[inline(never)]
+fn considered<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bprm: Kptr<A>, matters: u32) {
+    let Some(settings) = settings() else { return lost(ctx) };
+    if matters & UNREADABLE != 0 {
+        return lost(ctx);
+    }
+    let (parent, streams) = (matters & PARENT != 0, matters & STREAMS != 0);
     // SAFETY: the helper takes no argument and always succeeds.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    if !matters && now.saturating_sub(last) > settings.span_ns + EARLY_OUT_SLACK_NS {
+    if matters == 0 && now.saturating_sub(last_armed()) > settings.span_ns + EARLY_OUT_SLACK_NS {
         return;
     }
-    count(Counter::ExecSeen);
-    if !parent && !is_executed(name) && (file.is_null() || !file_name(file).is_some_and(is_executed)) {
-        return count(Counter::ExecName);
+    let counts = Counts::own();
+    counts.count(Counter::ExecSeen);
+    if !parent && comm_is::<Executed, A>(task) != Some(true) && !executed_file_is::<Executed, A>(task, bprm) {
+        return counts.count(Counter::ExecName);
     }
     let (Some(tgid), Some(start_ns)) = (task.read::<u32>(offset!(task_tgid)), start_of(task)) else {
         return lost_seen(ctx);
@@ -118,7 +139,7 @@ fn executed<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bpr
         Some(_) if parent => (REASON_PARENT, core::ptr::null()),
         Some(_) if is_under_pressure(now) => (REASON_PRESSURE, core::ptr::null()),
         Some(_) if streams => (REASON_STREAMS, core::ptr::null()),
-        Some(unarmed) => return count(unarmed),
+        Some(unarmed) => return counts.count(unarmed),
     };
     send(ctx, task.probed(), old_tid, bprm.probed(), Why { reason, parent }, arm, settings);
 }
@@ -195,7 +216,7 @@ fn send<C: EbpfContext>(
     let reason = unsafe { reason_place.read_volatile() };
     let relayed = matches!(reason, REASON_ARMED | REASON_INHERITED) && header.arm.class == CLASS_RELAY && !parent;
     if reason == REASON_STREAMS || relayed {
-        match stream::are_connections(&raw const header.streams, settings) {
+        match stream::are_connections(&raw const header.streams) {
             Some(true) => {}
             Some(false) if relayed && is_relayed(task, header, settings) => {}
             Some(false) => {

@@ -3,12 +3,21 @@
 use crate::kernel::{Access, Kptr, Probed, offset};
 use crate::maps::SETTINGS;
 use sensor_common::address::{Address, words};
+use sensor_common::layout::MISSING;
 use sensor_common::name::{Name, Pattern};
 use sensor_common::settings::{MAX_EXCLUDED, MAX_NAMES, MAX_RELAYS, Names, Slot};
 
 /// The names that count; written by the user side before loading.
 #[unsafe(no_mangle)]
 pub(crate) static NAMES: Names = Names::NONE;
+
+/// A field of them. Volatile: the compiler must not fold the value that the object file holds.
+macro_rules! constant {
+    ($($field:tt)*) => {
+        // SAFETY: a static of this object is always readable.
+        unsafe { core::ptr::read_volatile(&raw const NAMES.$($field)*) }
+    };
+}
 
 macro_rules! names {
     ($field:ident) => {
@@ -32,73 +41,160 @@ fn listed(list: *const Name, name: Name) -> bool {
     false
 }
 
-/// Whether connections of a program with this name count. Case-insensitive.
-#[inline(always)]
-pub(crate) fn connects(name: Name) -> bool {
-    listed(names!(connecting), name.to_lower())
+/// Which names are asked for. Nearly every other is told apart by its first word or its length, without a comparison with each.
+pub(crate) trait List {
+    /// Whether a name of so many bytes may be in it.
+    #[inline(always)]
+    fn may_have_len(len: u32) -> bool {
+        len as usize <= Name::MAX
+    }
+
+    /// Whether a name may be in it, by the first word of the field that holds it.
+    fn may_hold(word: u64) -> bool;
+
+    /// Whether a name is in it.
+    fn holds(name: Name) -> bool;
 }
 
-/// Whether a program with this name may stand between a connection and a shell. Case-insensitive.
-#[inline(always)]
-pub(crate) fn is_relay(name: Name) -> bool {
-    let name = name.to_lower();
+/// Programs whose connections count for every rule. Case-insensitive.
+pub(crate) struct Connecting;
+
+impl List for Connecting {
+    #[inline(always)]
+    fn may_hold(word: u64) -> bool {
+        constant!(connecting_starts).may_hold(word)
+    }
+
+    #[inline(always)]
+    fn holds(name: Name) -> bool {
+        let Name([first, second]) = name.to_lower();
+        is_connecting(first, second) != 0
+    }
+}
+
+/// Programs that may stand between a connection and a shell. Case-insensitive.
+pub(crate) struct Relay;
+
+impl List for Relay {
+    #[inline(always)]
+    fn may_hold(word: u64) -> bool {
+        constant!(connecting_starts).may_hold(word)
+    }
+
+    #[inline(always)]
+    fn holds(name: Name) -> bool {
+        let Name([first, second]) = name.to_lower();
+        is_relay(first, second) != 0
+    }
+}
+
+/// Both of these.
+pub(crate) struct AnyConnecting;
+
+impl List for AnyConnecting {
+    #[inline(always)]
+    fn may_hold(word: u64) -> bool {
+        constant!(connecting_starts).may_hold(word)
+    }
+
+    #[inline(always)]
+    fn holds(name: Name) -> bool {
+        Connecting::holds(name) || Relay::holds(name)
+    }
+}
+
+/// Functions of their own with plain numbers, so that the verifier looks at them once and not once for every way that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_connecting(first: u64, second: u64) -> u64 {
+    u64::from(listed(names!(connecting), Name([first, second])))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_relay(first: u64, second: u64) -> u64 {
     let list = (&raw const NAMES.relays).cast::<Pattern>();
     for place in 0..MAX_RELAYS {
-        // SAFETY: as above, with MAX_RELAYS entries.
+        // SAFETY: the list has MAX_RELAYS entries; a static of this object is always readable.
         let pattern = unsafe { core::ptr::read_volatile(list.add(place)) };
         if pattern == Pattern::NEVER {
             break;
         }
-        if pattern.matches(name) {
-            return true;
+        if pattern.matches(Name([first, second])) {
+            return 1;
         }
     }
-    false
+    0
 }
 
-/// Whether executions of a program with this name count.
-#[inline(always)]
-pub(crate) fn is_executed(name: Name) -> bool {
-    listed(names!(executed), name)
-}
+/// Programs whose executions count.
+pub(crate) struct Executed;
 
-/// Whether this is the program of which every execution is reported.
-#[inline(always)]
-pub(crate) fn is_parent(name: Name) -> bool {
-    // SAFETY: a static of this object is always readable.
-    name == unsafe { core::ptr::read_volatile(&raw const NAMES.parent) }
-}
-
-/// comm of a task.
-#[inline(always)]
-pub(crate) fn comm<A: Access>(task: Kptr<A>) -> Option<Name> {
-    let comm = offset!(task_comm);
-    Some(Name::from_words([task.read(comm)?, task.read(comm + 8)?]))
-}
-
-/// Whether an opened file has the name of the program of which every execution is reported.
-#[inline(always)]
-pub(crate) fn is_parent_file<A: Access>(file: Kptr<A>) -> bool {
-    let Some(len) = file.follow(offset!(file_dentry)).and_then(|dentry| dentry.read::<u32>(offset!(dentry_name_len)))
-    else {
-        return false;
-    };
-    // SAFETY: a static of this object is always readable.
-    u64::from(len) == unsafe { core::ptr::read_volatile(&raw const NAMES.parent_len) }
-        && file_name(file).is_some_and(is_parent)
-}
-
-/// Last component of the path of an opened file; `None` if it is too long for a name, or cannot be read.
-#[inline(always)]
-pub(crate) fn file_name<A: Access>(file: Kptr<A>) -> Option<Name> {
-    let dentry = file.follow(offset!(file_dentry))?;
-    let len: u32 = dentry.read(offset!(dentry_name_len))?;
-    if len as usize > Name::MAX {
-        return None;
+impl List for Executed {
+    #[inline(always)]
+    fn may_hold(word: u64) -> bool {
+        constant!(executed_starts).may_hold(word)
     }
-    let name = Kptr::<Probed>::new(dentry.read(offset!(dentry_name))?);
-    // A name is followed by its zero and lies in an allocation of at least 32 bytes.
-    Some(Name::from_words(name.read(0)?))
+
+    #[inline(always)]
+    fn holds(name: Name) -> bool {
+        listed(names!(executed), name)
+    }
+}
+
+/// The program of which every execution is reported.
+pub(crate) struct Parent;
+
+impl List for Parent {
+    #[inline(always)]
+    fn may_have_len(len: u32) -> bool {
+        u64::from(len) == constant!(parent_len)
+    }
+
+    #[inline(always)]
+    fn may_hold(word: u64) -> bool {
+        // The first word alone: all of the name would be read at each of these questions.
+        word & constant!(parent_front) == constant!(parent.0[0])
+    }
+
+    #[inline(always)]
+    fn holds(name: Name) -> bool {
+        name == constant!(parent)
+    }
+}
+
+/// Whether the field of at least 16 bytes that this points to holds a name of a list; `None` if it cannot be read.
+#[inline(always)]
+fn holds<L: List, A: Access>(field: Kptr<A>) -> Option<bool> {
+    let first = field.read(0)?;
+    if !L::may_hold(first) {
+        return Some(false);
+    }
+    Some(L::holds(Name::from_words([first, field.read(8)?])))
+}
+
+/// Whether comm of a task is in a list; `None` if it cannot be read.
+#[inline(always)]
+pub(crate) fn comm_is<L: List, A: Access>(task: Kptr<A>) -> Option<bool> {
+    holds::<L, A>(task.at(offset!(task_comm)))
+}
+
+/// Whether the last component of the path of an opened file is in a list; `false` if it cannot be read.
+#[inline(always)]
+pub(crate) fn file_is<L: List, A: Access>(file: Kptr<A>) -> bool {
+    let Some(dentry) = file.follow(offset!(file_dentry)) else { return false };
+    let Some(len) = dentry.read(offset!(dentry_name_len)) else { return false };
+    if !L::may_have_len(len) {
+        return false;
+    }
+    // A name that is short enough for a list always lies in the dentry itself (`d_alloc`, `copy_name`): no helper is needed for it.
+    let found = if offset!(dentry_inline_name) == MISSING {
+        // It is followed by its zero and lies in an allocation of at least 32 bytes.
+        dentry.read(offset!(dentry_name)).and_then(|name| holds::<L, Probed>(Kptr::new(name)))
+    } else {
+        holds::<L, A>(dentry.at(offset!(dentry_inline_name)))
+    };
+    found == Some(true)
 }
 
 /// The settings in use.
@@ -113,13 +209,21 @@ pub(crate) fn settings() -> Option<&'static Slot> {
 
 /// Whether connections to this destination never count.
 #[inline(always)]
-pub(crate) fn is_excluded(settings: &Slot, destination: &Address) -> bool {
-    let destination = words(destination);
+pub(crate) fn is_excluded(destination: &Address) -> bool {
+    let (high, low) = words(destination);
+    excluded(high, low) != 0
+}
+
+/// A function of its own with plain numbers, so that the verifier looks at it once and not once for every way that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn excluded(high: u64, low: u64) -> u64 {
+    let Some(settings) = settings() else { return 0 };
     for place in 0..MAX_EXCLUDED {
         // SAFETY: `place` is below the length of the array.
-        if unsafe { &*settings.excluded.as_ptr().add(place) }.contains(destination) {
-            return true;
+        if unsafe { &*settings.excluded.as_ptr().add(place) }.contains((high, low)) {
+            return 1;
         }
     }
-    false
+    0
 }

@@ -2,10 +2,12 @@
 //!
 //! Two ways lead to a member. [`Probed`] copies it with `bpf_probe_read_kernel` (5.5): works on any address in any program.
 //! [`Typed`] loads it directly: only from the arguments of BTF-typed programs (tp_btf, fentry, fexit) and from pointers
-//! loaded from those, where the verifier checks the type at the offset and the kernel turns a fault into a zero. Offsets come
+//! loaded from those, and from the task that runs now, where the verifier checks the type at the offset and the kernel turns a fault into a zero. Offsets come
 //! from [`LAYOUT`], read-only data that the user side fills before loading, so that the verifier sees constants.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_str};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
+};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use sensor_common::layout::Layout;
@@ -13,6 +15,11 @@ use sensor_common::layout::Layout;
 /// Offsets of the members that the programs read; resolved against the running kernel's BTF.
 #[unsafe(no_mangle)]
 pub(crate) static LAYOUT: Layout = Layout::UNRESOLVED;
+
+/// Whether the kernel tells the task that runs now as a typed pointer, 0 or 1; written by the user side. Where it does not, the verifier never
+/// looks at the call.
+#[unsafe(no_mangle)]
+static TYPED_CURRENT: u64 = 0;
 
 /// The offset of a member. Volatile: the compiler must not fold the value that the object file holds.
 macro_rules! offset {
@@ -72,6 +79,19 @@ impl Kptr<Probed> {
     }
 }
 
+impl Kptr<Typed> {
+    /// The task that runs now, where the kernel tells it as a typed pointer (`bpf_get_current_task_btf`, 5.11).
+    #[inline(always)]
+    pub(crate) fn current() -> Option<Self> {
+        // SAFETY: a static of this object is always readable.
+        if unsafe { core::ptr::read_volatile(&raw const TYPED_CURRENT) } == 0 {
+            return None;
+        }
+        // SAFETY: the helper takes no argument and always succeeds.
+        Some(Self::new(unsafe { bpf_get_current_task_btf() }.cast()))
+    }
+}
+
 impl<A: Access> Kptr<A> {
     #[inline(always)]
     pub(crate) const fn new(address: *const u8) -> Self {
@@ -117,6 +137,12 @@ impl<A: Access> Kptr<A> {
     #[inline(always)]
     pub(crate) fn embedded(self, offset: u16) -> *const u8 {
         self.address.wrapping_add(offset as usize)
+    }
+
+    /// An embedded structure.
+    #[inline(always)]
+    pub(crate) fn at(self, offset: u16) -> Self {
+        Self::new(self.embedded(offset))
     }
 }
 

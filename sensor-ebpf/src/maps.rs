@@ -37,6 +37,8 @@ pub(crate) struct ExecSpace {
     pub(crate) header: ExecRecord,
     /// The further room is for a copy that, to the verifier, may begin anywhere in front of it.
     pub(crate) tail: [u8; PATHS_ROOM + FURTHER_ROOM + ARGV_MAX + ENVIRONMENT_MAX],
+    /// The dentry and the mount that a walk has come to.
+    pub(crate) walk_place: [u64; 2],
     /// Walks write here, always at the same place: the verifier cannot follow them elsewhere.
     pub(crate) walk: [u8; PATH_ROOM],
     /// Bytes of it so far.

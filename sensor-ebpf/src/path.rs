@@ -13,8 +13,13 @@ use sensor_common::record::{
 
 /// Steps of the walk: components and crossings of mounts.
 const STEPS: usize = 64;
+/// Steps that the verifier looks at, of those for executions.
+const AT_A_TIME: usize = 4;
+/// What a step says that was not the last one; no `PATH_…`.
+const GOES_ON: u32 = u32::MAX;
 
 /// Where a path ends: a dentry and the mount that it is in.
+#[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) dentry: Kptr<Probed>,
     pub(crate) vfsmount: Kptr<Probed>,
@@ -62,47 +67,90 @@ extern "C" fn walk_place(dentry: u64, vfsmount: u64, max: u64) -> u64 {
     // SAFETY: a value of the map, used by the program for executions alone.
     let len = unsafe { &raw mut (*space).walk_len };
     // SAFETY: as above.
-    let room = unsafe { &raw mut (*space).walk };
-    // SAFETY: as above.
     unsafe { len.write_volatile(0) };
-    let place = Place { dentry: Kptr::new(dentry as *const u8), vfsmount: Kptr::new(vfsmount as *const u8) };
-    let state = walk::<EXEC_PATH_MAX>(place, max as usize, len, room.cast()).unwrap_or(PATH_UNREADABLE);
     // SAFETY: as above.
-    u64::from(state) << 32 | u64::from(unsafe { len.read_volatile() })
+    unsafe { (&raw mut (*space).walk_place).write_volatile([dentry, vfsmount]) };
+    let mut state = u64::from(PATH_CUT);
+    for _ in 0..STEPS / AT_A_TIME {
+        let reached = walk_on(max);
+        if reached != u64::from(GOES_ON) {
+            state = reached;
+            break;
+        }
+    }
+    // SAFETY: as above.
+    state << 32 | u64::from(unsafe { len.read_volatile() })
 }
 
+/// Some steps from the place that the space holds; the state, or [`GOES_ON`]. Again a function of its own, so that the verifier looks at
+/// these steps once and not once for each place that they begin at.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_on(max: u64) -> u64 {
+    let unreadable = u64::from(PATH_UNREADABLE);
+    let Some(space) = EXEC_SPACE.get_ptr_mut(0) else { return unreadable };
+    // SAFETY: a value of the map, used by the program for executions alone.
+    let (len, room) = unsafe { (&raw mut (*space).walk_len, &raw mut (*space).walk) };
+    // SAFETY: as above.
+    let at = unsafe { &raw mut (*space).walk_place };
+    // SAFETY: as above.
+    let [dentry, vfsmount] = unsafe { at.read_volatile() };
+    let mut place = Place { dentry: Kptr::new(dentry as *const u8), vfsmount: Kptr::new(vfsmount as *const u8) };
+    for _ in 0..AT_A_TIME {
+        match step::<EXEC_PATH_MAX>(&mut place, max as usize, len, room.cast()) {
+            Some(GOES_ON) => {}
+            Some(state) => return u64::from(state),
+            None => return unreadable,
+        }
+    }
+    // SAFETY: as above.
+    unsafe { at.write_volatile([place.dentry.address() as u64, place.vfsmount.address() as u64]) };
+    u64::from(GOES_ON)
+}
+
+#[inline(always)]
+fn walk<const MAX: usize>(mut place: Place, max: usize, len: *mut u32, room: *mut u8) -> Option<u32> {
+    for _ in 0..STEPS {
+        let state = step::<MAX>(&mut place, max, len, room)?;
+        if state != GOES_ON {
+            return Some(state);
+        }
+    }
+    Some(PATH_CUT)
+}
+
+/// One step: the component is written, and the place is the next one; the state, or [`GOES_ON`].
+///
 /// The length so far lives in the record and not in a register: the verifier forgets its range there, and so sees that one step of
 /// the walk is like the other instead of following each combination of steps.
 #[inline(always)]
-fn walk<const MAX: usize>(place: Place, max: usize, len: *mut u32, room: *mut u8) -> Option<u32> {
-    let Place { mut dentry, mut vfsmount } = place;
-    for _ in 0..STEPS {
-        let root = vfsmount.follow(offset!(vfsmount_root))?;
-        if dentry.address() == root.address() {
-            let mount = Kptr::<Probed>::new(vfsmount.address().wrapping_sub(offset!(mount_mnt) as usize));
-            let parent = mount.follow(offset!(mount_parent))?;
-            if parent.address() == mount.address() {
-                return Some(PATH_WHOLE);
-            }
-            dentry = mount.follow(offset!(mount_mountpoint))?;
-            vfsmount = Kptr::new(parent.embedded(offset!(mount_mnt)));
-            continue;
+fn step<const MAX: usize>(place: &mut Place, max: usize, len: *mut u32, room: *mut u8) -> Option<u32> {
+    let Place { dentry, vfsmount } = *place;
+    let root = vfsmount.follow(offset!(vfsmount_root))?;
+    if dentry.address() == root.address() {
+        let mount = Kptr::<Probed>::new(vfsmount.address().wrapping_sub(offset!(mount_mnt) as usize));
+        let parent = mount.follow(offset!(mount_parent))?;
+        if parent.address() == mount.address() {
+            return Some(PATH_WHOLE);
         }
-        // SAFETY: the caller's memory is a whole number.
-        let at = unsafe { len.read_volatile() } as usize;
-        if at >= MAX || at >= max {
-            return Some(PATH_CUT);
-        }
-        let up = dentry.follow(offset!(dentry_parent))?;
-        let size = component(dentry, room.wrapping_add(masked::<MAX>(at)))?;
-        // SAFETY: as above.
-        unsafe { len.write_volatile((at + size) as u32) };
-        if up.address() == dentry.address() {
-            return Some(PATH_DETACHED);
-        }
-        dentry = up;
+        place.dentry = mount.follow(offset!(mount_mountpoint))?;
+        place.vfsmount = parent.at(offset!(mount_mnt));
+        return Some(GOES_ON);
     }
-    Some(PATH_CUT)
+    // SAFETY: the caller's memory is a whole number.
+    let at = unsafe { len.read_volatile() } as usize;
+    if at >= MAX || at >= max {
+        return Some(PATH_CUT);
+    }
+    let up = dentry.follow(offset!(dentry_parent))?;
+    let size = component(dentry, room.wrapping_add(masked::<MAX>(at)))?;
+    // SAFETY: as above.
+    unsafe { len.write_volatile((at + size) as u32) };
+    if up.address() == dentry.address() {
+        return Some(PATH_DETACHED);
+    }
+    place.dentry = up;
+    Some(GOES_ON)
 }
 
 /// The place, which is below `MAX` anyway, in a form in which the verifier knows that too wherever the compiler keeps it: up to 6.2 a

@@ -7,11 +7,11 @@
 use crate::filter::is_excluded;
 use crate::kernel::{Access, Kptr, Probed, offset};
 use crate::socket::{Ends, tcp_ends};
+use sensor_common::layout::MISSING;
 use sensor_common::record::{
     PTS_MAJORS, STREAM_CLOSED, STREAM_DEVICE, STREAM_FILE, STREAM_OTHER, STREAM_PIPE, STREAM_SOCKET, STREAM_TCP,
     STREAM_UNREADABLE, STREAMS, Stream, TCP_LISTEN,
 };
-use sensor_common::settings::Slot;
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
@@ -21,7 +21,7 @@ const S_IFIFO: u16 = 0o010_000;
 
 /// The table of a task's open files, one pointer for each descriptor. It has never less than `NR_OPEN_DEFAULT` (64) of them.
 #[inline(always)]
-fn slots<A: Access>(task: Kptr<A>) -> Option<*const u8> {
+fn slots(task: Kptr<Probed>) -> Option<*const u8> {
     task.follow(offset!(task_files))?.follow(offset!(files_fdt))?.read(offset!(fdtable_fd))
 }
 
@@ -34,12 +34,26 @@ fn file(slots: *const u8, descriptor: usize) -> Option<Kptr<Probed>> {
 /// Whether the standard input of a task is a socket; `None` if it cannot be read.
 #[inline(always)]
 pub(crate) fn stdin_is_socket<A: Access>(task: Kptr<A>) -> Option<bool> {
-    let file = file(slots(task)?, 0)?;
+    let files = task.follow(offset!(task_files))?;
+    let fdt: *const u8 = files.read(offset!(files_fdt))?;
+    if offset!(files_fdtab) != MISSING
+        && offset!(files_fd_array) != MISSING
+        && fdt == files.embedded(offset!(files_fdtab))
+    {
+        // A table that was never enlarged lies in `files_struct` itself, where its pointers have a type: no helper is needed for them.
+        return is_open_socket(Kptr::<A>::new(files.read(offset!(files_fd_array))?));
+    }
+    let slots = Kptr::<A>::new(fdt).read(offset!(fdtable_fd))?;
+    is_open_socket(file(slots, 0)?)
+}
+
+#[inline(always)]
+fn is_open_socket<A: Access>(file: Kptr<A>) -> Option<bool> {
     if file.is_null() { Some(false) } else { is_socket(file) }
 }
 
 #[inline(always)]
-fn is_socket(file: Kptr<Probed>) -> Option<bool> {
+fn is_socket<A: Access>(file: Kptr<A>) -> Option<bool> {
     let mode: u16 = file.follow(offset!(file_inode))?.read(offset!(inode_mode))?;
     Some(mode & S_IFMT == S_IFSOCK)
 }
@@ -134,7 +148,7 @@ pub(crate) fn can_be_relayed(streams: *const [Stream; STREAMS]) -> bool {
 /// Whether standard input and output both are TCP connections to addresses that count, be it one connection or two; `None` if that could not
 /// be read. A connection that is still being made is one, and so is one that has ended: what it has brought can still be read.
 #[inline(always)]
-pub(crate) fn are_connections(streams: *const [Stream; STREAMS], settings: &Slot) -> Option<bool> {
+pub(crate) fn are_connections(streams: *const [Stream; STREAMS]) -> Option<bool> {
     for descriptor in 0..2 {
         // SAFETY: `descriptor` is below the length of the array, and `write` has written it.
         let stream = unsafe { &*streams.cast::<Stream>().add(descriptor) };
@@ -143,7 +157,7 @@ pub(crate) fn are_connections(streams: *const [Stream; STREAMS], settings: &Slot
             STREAM_UNREADABLE => return None,
             _ => return Some(false),
         }
-        if is_excluded(settings, &stream.remote) {
+        if is_excluded(&stream.remote) {
             return Some(false);
         }
     }

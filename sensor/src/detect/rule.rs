@@ -292,7 +292,7 @@ pub fn default_excluded() -> [IpNet; 4] {
 /// The names that the kernel side must let through so that no rule misses anything.
 #[must_use]
 pub fn kernel_names(relays: &Relays) -> Names {
-    Names { relays: relays.patterns(), ..FIXED }
+    FIXED.with_relays(relays.patterns())
 }
 
 /// Those that no configuration changes.

@@ -8,6 +8,9 @@ use aya::programs::{Program, ProgramError};
 use aya::{Btf, Ebpf};
 use std::collections::HashSet;
 
+/// Where a kernel with kprobes tells the number by which perf knows them (4.17).
+pub const KPROBE_TYPE: &str = "/sys/bus/event_source/devices/kprobe/type";
+
 /// The object's programs while they are being attached.
 pub(super) struct Hooks<'a> {
     ebpf: &'a mut Ebpf,
@@ -84,6 +87,13 @@ impl<'a> Hooks<'a> {
     fn attach_one(&mut self, attachment: &Attachment) -> Result<(), Failure> {
         let name = attachment.program;
         let place = attachment.place;
+        if let Place::Kprobe(_) = place {
+            // Without them the program would be verified in vain, which is most of what a start takes.
+            std::fs::metadata(KPROBE_TYPE).map_err(|error| Failure {
+                reason: format!("{place}: `{KPROBE_TYPE}`: {error}"),
+                not_permitted: error.kind() == std::io::ErrorKind::PermissionDenied,
+            })?;
+        }
         let first = self.loaded.insert(name);
         let Some(program) = self.ebpf.program_mut(name) else {
             return Err(Failure { reason: format!("the object has no program {name}"), not_permitted: false });

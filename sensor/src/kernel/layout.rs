@@ -72,7 +72,10 @@ pub fn examine(btf: &Btf) -> impl Iterator<Item = (&'static Field, Result<u16, C
 }
 
 fn offset(btf: &Btf, field: &Field) -> Result<u16, Cause> {
-    let member = btf.member(field.path)?;
+    let member = match btf.member(field.path) {
+        Err(_) if !field.other_path.is_empty() => btf.member(field.other_path)?,
+        found => found?,
+    };
     if field.size != 0 && member.size != u64::from(field.size) {
         return Err(Cause::Size { found: member.size, expected: field.size });
     }
@@ -156,6 +159,16 @@ mod tests {
         assert_eq!(names, ["task_loginuid", "sock_v6_daddr"]);
         assert_eq!([resolved.layout.task_loginuid, resolved.layout.sock_v6_daddr], [MISSING; 2]);
         assert_ne!(resolved.layout.sock_v6_rcv_saddr, MISSING);
+    }
+
+    #[test]
+    fn a_member_is_found_under_its_other_path() {
+        let mut blob = Blob::new();
+        let byte = blob.int("char", 1);
+        let bytes = blob.array(byte, 32);
+        blob.structure("dentry", 192, &[("d_iname", bytes, 56 * 8)]);
+        let field = FIELDS.iter().find(|field| field.other_path == "dentry.d_iname").unwrap();
+        assert_eq!(offset(&Btf::parse(blob.bytes()).unwrap(), field).unwrap(), 56);
     }
 
     #[test]

@@ -120,7 +120,7 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
 /// See [`LoadError`].
 pub fn prepare(options: &Options) -> Result<Prepared, LoadError> {
     keep_blocks_apart();
-    let Inspected { resolved, parameters, anchors } = inspect(&options.btf)?;
+    let Inspected { resolved, parameters, typed_current, anchors } = inspect(&options.btf)?;
     let copies = possible_cpus()?;
 
     let mut loader = loader();
@@ -131,6 +131,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, LoadError> {
         .override_global("LAYOUT", bytemuck::bytes_of(&resolved.layout), true)
         .override_global("NAMES", bytemuck::bytes_of(&options.names), true)
         .override_global("ARGUMENT_OFFSET", &ARGUMENT_OFFSET, true)
+        .override_global("TYPED_CURRENT", &typed_current, true)
         .map_max_entries("COUNTS", copies.saturating_add(TOLD_ROWS))
         // Each CPU keeps up to 128 free entries to itself, and half of the rest is not evicted from.
         .map_max_entries("PENDING", PENDING_CAPACITY.saturating_add(copies.saturating_mul(256)))
@@ -261,6 +262,8 @@ struct Inspected {
     resolved: Resolved,
     /// How many parameters the hooked functions have.
     parameters: Parameters,
+    /// 1 if there is a helper that tells the running task as a typed pointer, otherwise 0.
+    typed_current: u64,
     /// As much of it as attaching takes.
     anchors: Vec<u8>,
 }
@@ -278,7 +281,8 @@ fn inspect(path: &Path) -> Result<Inspected, LoadError> {
     let parameters =
         functions.filter_map(|function| Some((function, btf.prototype(function)?.parameters.len()))).collect();
     let anchors: Vec<Anchor> = places.filter_map(anchor).collect();
-    Ok(Inspected { resolved, parameters, anchors: btf.extract(&anchors) })
+    let typed_current = u64::from(btf.has_function("bpf_get_current_task_btf"));
+    Ok(Inspected { resolved, parameters, typed_current, anchors: btf.extract(&anchors) })
 }
 
 /// What a place is called by in type information, if it is named by that.

@@ -4,6 +4,7 @@
 use super::mounts::{self, Mount};
 use super::survey::{Kernel, Kprobes, Privileges, Tracefs};
 use crate::enrich::namespace;
+use crate::kernel::attach::KPROBE_TYPE;
 use crate::kernel::error::effective_capabilities;
 use crate::kernel::preemption;
 use rustix::system::uname;
@@ -23,8 +24,6 @@ pub(super) const CAPABILITIES: [(&str, u32); 6] = [
 /// Number of the initial user namespace, fixed in the kernel (`PROC_USER_INIT_INO`).
 const INITIAL_USER: &str = "user:[4026531837]";
 
-/// Where a kernel with kprobes tells the number by which perf knows them.
-const KPROBE_TYPE: &str = "/sys/bus/event_source/devices/kprobe/type";
 /// What switches kprobes off: files in which a 0 does it.
 const SWITCHES: [&str; 2] = ["/sys/kernel/debug/kprobes/enabled", "/proc/sys/kernel/ftrace_enabled"];
 

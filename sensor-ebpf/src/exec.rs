@@ -148,8 +148,9 @@ fn considered<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, b
 #[inline(always)]
 fn of_parent<'a>(task: Kptr<Probed>, now: u64, span_ns: u64) -> Option<&'a Arm> {
     let parent = lineage::parent(task)?;
+    let tgid: u32 = parent.read(offset!(task_tgid))?;
     // SAFETY: entries of a preallocated map stay readable.
-    let arm = unsafe { PENDING.get_ptr(parent.read::<u32>(offset!(task_tgid))?)?.as_ref()? };
+    let arm = unsafe { PENDING.get_ptr(tgid)?.as_ref()? };
     is_pending(arm, parent.read(offset!(task_start_boottime))?, now, span_ns).then_some(arm)
 }
 

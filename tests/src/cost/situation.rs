@@ -106,6 +106,7 @@ impl Situation {
             Fact::Exec => &["exec"],
             Fact::Connect => &["connect"],
             Fact::Accept => &["accept", "graft"],
+            Fact::Fork => &["fork"],
         };
         let counted = Counter::ALL.into_iter().filter(|counter| hooks.contains(&counter.hook()));
         let counted = counted.map(|counter| (counter, after.get(counter).wrapping_sub(before.get(counter))));

@@ -95,7 +95,7 @@ mod tests {
         for source in ["Cargo.toml", "Cargo.lock", "sensor-common/src/lib.rs", "sensor-ebpf/src/main.rs"] {
             write(root.path(), source, 100);
         }
-        for recipe in ["xtask/src/ebpf.rs", "xtask/src/reproduce.rs"] {
+        for recipe in ["xtask/src/ebpf.rs", "xtask/src/line_info.rs", "xtask/src/reproduce.rs"] {
             write(root.path(), recipe, 100);
         }
         root

@@ -55,11 +55,11 @@ fn the_index_template_maps_every_field() {
         repeated(&mut alert, 2, CREATED, CREATED);
         leaves(&alert, "", &mut fields);
     }
+    let (connected, executed) = inherited::exec_below(77, 2);
+    leaves(&document(&finding(&connected, &executed), CREATED), "", &mut fields);
     let on_socket = streams::on_socket(&extras());
     let finding = Finding { others: &[&SHELL_ON_SOCKET], ..finding(&connection, &on_socket) };
     leaves(&document(&finding, CREATED), "", &mut fields);
-    let (connection, exec) = inherited::exec_below(77, 2);
-    leaves(&document(&finding(&connection, &exec), CREATED), "", &mut fields);
     life::documents(&life::events(), &origin()).iter().for_each(|document| leaves(document, "", &mut fields));
     for seldom in [
         "sensor.found_at_start",

@@ -110,14 +110,14 @@ pub(crate) fn run(lab: &Lab, duration: Duration) -> Result<String> {
     });
     let counts = (stdout.count(), remote.arrived.count());
     everywhere.with_context(|| format!("{made} shells, {counts:?} alerts, log:\n{}", sensor.log_tail()))?;
-    let counters = sensor.stop_cleanly()?;
+    let flat = flat(&samples, duration)?;
+    let counters = sensor.stop_cleanly().with_context(|| flat.clone())?;
     remote.take();
     file.close()?;
     for (place, arrived) in [("stdout", &stdout.close()?), ("file", &file.arrived), ("server", &remote.arrived)] {
         arrived.each_once(made).context(place)?;
     }
     ensure!(server.faults().is_empty(), "{:?}", server.faults());
-    let flat = flat(&samples, duration)?;
     let [connections, executions] = ["connect", "exec"].map(|hook| counters.get(hook, "seen"));
     Ok(format!(
         "{made} shells, each alerted once on three outputs, among {} connections and {} executions in {} s; {flat}",

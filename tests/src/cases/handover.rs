@@ -36,7 +36,7 @@ pub(super) const CASES: &[Case] = &[
 /// Longer than any of these tests.
 const NEVER: Duration = Duration::from_secs(3600);
 /// A connection counts for longer than a sensor takes to start on a slow processor.
-const SPAN: &str = "[rule]\nspan = \"1m\"\n";
+const SPAN: &str = "[rule]\nspan = \"5m\"\n";
 const TAKEN_OVER: &str = "taken over from the sensor before";
 
 fn knock(lab: &Lab) -> Step {

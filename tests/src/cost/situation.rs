@@ -53,15 +53,32 @@ pub(crate) struct Situation {
 }
 
 /// All of them, in the order in which they are measured: nothing is armed up to the first one that says so.
-pub(crate) const SITUATIONS: [Situation; 12] = [
+pub(crate) const SITUATIONS: [Situation; 16] = [
     exec("exec of no shell, nothing was ever armed", Before::Anything, Act::Execute(&["true"]), &[]),
+    fork("fork, nothing was ever armed", Before::Anything, By::Other, &[]),
     connect("connect by no shell", By::Other, true, &["name"]),
     connect("connect by a shell to an excluded network", By::Shell, false, &["network"]),
     accept("accept by no shell", By::Other, true, &["name"]),
     accept("accept by a shell in an excluded network", By::Shell, false, &["network"]),
     exec("exec of socat, recorded", Before::Anything, Act::Execute(&["socat", "-", "-"]), &["parent"]),
     exec("exec of no shell while something is armed", Before::Armed, Act::Execute(&["true"]), &["name"]),
-    exec("exec of a shell not armed while something is", Before::Armed, Act::Execute(&["dash", "-c", ":"]), &["never"]),
+    Situation {
+        by: By::Other,
+        ..exec(
+            "exec of a shell not armed while something is",
+            Before::Armed,
+            Act::Execute(&["dash", "-c", ":"]),
+            &["never"],
+        )
+    },
+    fork("fork by no shell while something is armed", Before::Armed, By::Other, &["never"]),
+    fork("fork by an armed shell", Before::Armed, By::Shell, &["inherited"]),
+    exec(
+        "exec of a shell by a child of an armed one, recorded",
+        Before::Armed,
+        Act::Execute(&["sh", "-i"]),
+        &["inherited"],
+    ),
     exec(
         "exec of a shell by an armed one, recorded",
         Before::Anything,
@@ -75,6 +92,10 @@ pub(crate) const SITUATIONS: [Situation; 12] = [
 
 const fn exec(name: &'static str, before: Before, act: Act, causes: &'static [&'static str]) -> Situation {
     Situation { name, fact: Fact::Exec, before, by: By::Shell, act, causes }
+}
+
+const fn fork(name: &'static str, before: Before, by: By, causes: &'static [&'static str]) -> Situation {
+    Situation { name, fact: Fact::Fork, before, by, act: Act::Execute(&["true"]), causes }
 }
 
 const fn connect(name: &'static str, by: By, counts: bool, causes: &'static [&'static str]) -> Situation {

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 /// What `cargo xtask vm --suite cost --record` has measured.
 const COST: &str = include_str!("../../kernels/cost/x86_64/6.12.json");
 /// Programs of which each situation has one, as `docs/cost.md` calls them: at the BTF tracepoint, and where functions return.
-const PROGRAMS: [&str; 3] = ["exec_btf", "connect_fexit", "accept_fexit"];
+const PROGRAMS: [&str; 4] = ["exec_btf", "fork_btf", "connect_fexit", "accept_fexit"];
 const ROW: usize = 24;
 /// For what most rules find first.
-const CLASSES: [&str; 3] = ["two", "one", "three"];
+const CLASSES: [&str; 4] = ["two", "three", "one", "four"];
 
 /// Instructions of one of the programs in each situation.
 pub(super) fn cost() -> Result<String> {

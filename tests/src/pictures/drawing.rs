@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 /// Classes of shapes and texts. The colours are those of the sensor's page.
 const STYLE: &str = "\
 .ground { fill: #ffffff } .ink { fill: #15202b } .quiet { fill: #4a5968 } .box { fill: #f3f5f7; stroke: #b9c3cd }
-.line { fill: none; stroke: #4a5968; stroke-width: 1.5 } .tip { fill: #4a5968 } .one { fill: #0b5c78 } .two { fill: #8a1c7c } .three { fill: #7a4b00 }
+.line { fill: none; stroke: #4a5968; stroke-width: 1.5 } .tip { fill: #4a5968 } .one { fill: #0b5c78 } .two { fill: #8a1c7c } .three { fill: #7a4b00 } .four { fill: #3b6b1e }
 .none { fill: none; stroke: #4a5968 } .rest { fill: #b9c3cd }
 @media (prefers-color-scheme: dark) {
 .ground { fill: #12171c } .ink { fill: #e6edf3 } .quiet { fill: #a4b1bd } .box { fill: #1b2229; stroke: #46525e }
-.line { stroke: #a4b1bd } .tip { fill: #a4b1bd } .one { fill: #7cd0ec } .two { fill: #f19be4 } .three { fill: #f2c063 } .none { stroke: #a4b1bd } .rest { fill: #46525e }
+.line { stroke: #a4b1bd } .tip { fill: #a4b1bd } .one { fill: #7cd0ec } .two { fill: #f19be4 } .three { fill: #f2c063 } .four { fill: #a5d67f } .none { stroke: #a4b1bd } .rest { fill: #46525e }
 }
 text { font: 13px system-ui, sans-serif } .strong { font-weight: 700 } .code { font-family: ui-monospace, monospace } .right { text-anchor: end }
 .middle { text-anchor: middle }";

@@ -100,8 +100,9 @@ fn inherit(child: u32, now: u64, settings: &Slot) -> Option<Counter> {
     }
     let mut inherited = Inherited { forked_ns: now, tgid: child, reserved: 0, arm: *arm };
     inherited.arm.generations += 1;
+    let inherited = &inherited;
     watch_pressure(now, settings.span_ns);
-    Some(if INHERITED.insert(child, &inherited, 0).is_ok() { Counter::ForkInherited } else { Counter::ForkTable })
+    Some(if INHERITED.insert(child, inherited, 0).is_ok() { Counter::ForkInherited } else { Counter::ForkTable })
 }
 
 /// The connection that a process has made or, if it has made none within the span, inherited.

@@ -37,7 +37,12 @@ impl Unit {
         // The number of the initial namespace is fixed in the kernel (PROC_PID_INIT_INO).
         let whole_proc = fs::read_link("/proc/self/ns/pid")?.as_os_str() == "pid:[4026531836]";
         let mut unit = Self { config: fs::read_to_string(CONFIG)?, shells: 0, package, started: (0, 0), whole_proc };
-        unit.wait_for("ActiveState", "active")?;
+        if let Err(error) = unit.wait_for("ActiveState", "active") {
+            // Nothing else says why a service is not there.
+            let said =
+                output(&["journalctl", "--no-pager", "--lines=40", "--unit=sensor", "--unit=systemd-modules-load"])?;
+            return Err(error.context(String::from_utf8_lossy(&said.stdout).into_owned()));
+        }
         let reached = |name: &str| -> Result<u64> {
             let text = run(&["systemctl", "show", "--value", "--property=ActiveEnterTimestampMonotonic", name])?;
             text.trim().parse().with_context(|| format!("{name}: {text}"))

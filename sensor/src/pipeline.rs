@@ -216,7 +216,7 @@ impl Pipeline {
         } else {
             Extras { parent: self.deciding_parent(event.process, &event.lineage), ..Extras::default() }
         };
-        let offset = self.offset_of(event);
+        let offset = self.offset_of(event, sequence);
         let document = self.dated(offset).exec(event, sequence, &extras);
         // Under pressure the kernel side may have forgotten the connection and its record may have found no room: an execution that the
         // rule takes is then reported, rather than a shell missed.
@@ -240,11 +240,11 @@ impl Pipeline {
     }
 
     /// The offset by which an execution is dated: that of the connection which it would match, or today's.
-    fn offset_of(&self, event: &Exec) -> WallOffset {
+    fn offset_of(&self, event: &Exec, sequence: u64) -> WallOffset {
         let connection = event.connection.as_ref();
         let (key, at) = self.place(connection.map_or(event.process, |one| one.process), event.at);
         let inherited = connection.filter(|_| event.generations != 0).map(|one| one.arm);
-        match self.detector.matching(&key, &at, inherited) {
+        match self.detector.matching(&key, &at.numbered(sequence), inherited) {
             Some(Payload::Connection(held)) => held.offset,
             Some(Payload::Exec) | None => self.origin.offset,
         }

@@ -343,6 +343,23 @@ fn what_comes_behind_a_step_of_the_clock_is_dated_right_and_what_waits_for_it_st
     }
 }
 
+/// The newer connection is the one that counts, also for the date, be it as late as can be.
+#[test]
+fn an_execution_of_the_same_nanosecond_as_its_connection_is_dated_like_that() {
+    let folder = TempDir::new().unwrap();
+    let at = [100_000 * MS, 101_000 * MS];
+    let [older, newer] = [1, 2].map(|number| arm(FIRST_PID, 90_000 * MS, at[number as usize - 1], number));
+    let records = [
+        (at[0], Record::Connection(connection(older))),
+        (at[1], Record::Connection(connection(newer))),
+        (at[1], Record::Exec(exec(FIRST_PID, 90_000 * MS, at[1], true, Some(newer)))),
+    ];
+    run(folder.path(), &records, &Clock { steps: vec![(100_500 * MS, 86_400_000_000_000)] });
+    let alerts = written(folder.path());
+    assert_eq!(alerts.iter().map(wall_elapsed).collect::<Vec<_>>(), [0]);
+    assert_eq!(alerts[0]["sensor"]["elapsed_ms"], 0);
+}
+
 #[test]
 fn the_sequences_do_come_near_the_edge_on_both_sides() {
     use proptest::strategy::ValueTree as _;

@@ -82,6 +82,12 @@ impl Moment {
         Self { wall: Millis(wall.0.div_euclid(1_000_000)), boot: Some(boot) }
     }
 
+    /// The same, with the place of its event among those of the boot: behind what happened in the same nanosecond and has a lower number.
+    #[must_use]
+    pub fn numbered(self, sequence: u64) -> Self {
+        Self { boot: self.boot.map(|boot| BootMoment { sequence: Some(sequence), ..boot }), ..self }
+    }
+
     fn boots<'m>(&'m self, other: &'m Self) -> Option<(&'m BootMoment, &'m BootMoment)> {
         self.boot.as_ref().zip(other.boot.as_ref()).filter(|(one, two)| one.id == two.id)
     }

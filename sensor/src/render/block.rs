@@ -140,7 +140,7 @@ impl<'p> Tree<'p> {
     }
 
     fn connection(&self, sheet: &mut Sheet, margin: (&str, &str), arrow: &Arrow) {
-        let under = arrow.under.as_ref().map(|name| format!("as {}", elided(name, 40))).unwrap_or_default();
+        let under = arrow.under.as_ref().map(|maker| elided(maker, 60)).unwrap_or_default();
         let [local, remote] = [&arrow.local, &arrow.remote].map(|end| elided(end, 60));
         let zero = self.after().map(|after| format!("{:>1$}", "0 ms ", after.len())).unwrap_or_default();
         let pieces = [

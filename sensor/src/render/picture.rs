@@ -38,9 +38,9 @@ pub struct Picture {
 /// A connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrow {
-    /// Which of the processes has made it.
+    /// Which of the processes has made it; the last one if none of them has.
     pub by: usize,
-    /// What that process was called then, if it was another name.
+    /// What that process was called then, if it was another name: `as sh`; or who has made it if none of them has: `by sh (pid 7), gone`.
     pub under: Option<String>,
     /// The end on this host.
     pub local: String,
@@ -138,7 +138,7 @@ impl Part {
 }
 
 impl Arrow {
-    /// A document's connection, if it has one; the process is looked for among these, and is the last one if it is not there.
+    /// A document's connection, if it has one; the process is looked for among these.
     pub(super) fn of(part: &Part, programs: &[Program]) -> Option<Self> {
         let Part { process, event, network, source, destination, sensor: _ } = part;
         let (source, destination) = (end(source), end(destination));
@@ -152,9 +152,14 @@ impl Arrow {
         let inbound = (!unknown).then_some(is_inbound);
         let (local, remote) = if is_inbound { (destination, source) } else { (source, destination) };
         let maker = Program::of(process, &Fields::default());
-        let by = programs.iter().rposition(|program| program.is(&maker)).unwrap_or(programs.len().saturating_sub(1));
+        let place = programs.iter().rposition(|program| program.is(&maker));
+        let by = place.unwrap_or(programs.len().saturating_sub(1));
         let now = programs.get(by).map(Program::title).unwrap_or_default();
-        let under = maker.name.filter(|name| name != now);
+        let under = match (place, &maker.pid) {
+            // It has ended, and left the process to another parent.
+            (None, Some(pid)) if !programs.is_empty() => Some(format!("by {} (pid {pid}), gone", maker.title())),
+            _ => maker.name.filter(|name| name != now).map(|name| format!("as {name}")),
+        };
         Some(Self { by, under, local, remote, inbound })
     }
 

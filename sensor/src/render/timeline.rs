@@ -167,7 +167,7 @@ impl Timeline {
                         whole(remote, &far),
                         whole(plain, arrow.way()),
                     ];
-                    let under = arrow.under.as_ref().map(|name| format!("as {}", elided(name, 40))).unwrap_or_default();
+                    let under = arrow.under.as_ref().map(|maker| elided(maker, 60)).unwrap_or_default();
                     sheet.flow(margins, &[&[when, whole(plain, &under)], &ends[..]].concat());
                 }
                 Deed::Execution(path, command, streams) => {

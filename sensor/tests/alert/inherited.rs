@@ -2,6 +2,8 @@
 
 use super::*;
 use sensor::detect::rule::REVERSE_SHELL;
+use sensor::render::block::block;
+use sensor::render::look::Look;
 
 /// An execution in a process that has inherited the connection of [`connection`] from another one.
 pub(super) fn exec_below(maker: u32, generations: u8) -> (Value, Value) {
@@ -40,4 +42,16 @@ fn a_connection_of_its_own_is_not_an_ancestors() {
         document(&finding(&connection(Direction::Attempted, &extras()), &exec(&["bash", "-i"], &extras())), CREATED);
     assert!(alert["message"].as_str().unwrap().contains("after the same process connected to"), "{alert}");
     assert!(alert["sensor"].get("inherited").is_none());
+}
+
+#[test]
+fn the_connection_hangs_on_the_process_that_made_it_or_says_that_it_is_gone() {
+    let drawn = |maker, generations| block(&told(maker, generations), Look { width: 120, colour: false });
+    let parent = lineage().ancestors[0].key.tgid;
+    let below_parent = drawn(parent, 1);
+    assert!(!below_parent.contains("gone"), "{below_parent}");
+    let (arrow, shell) = (below_parent.find("\u{25b6} 198.51.100.1:4444"), below_parent.find("bash pid 4242"));
+    assert!(arrow.unwrap() < shell.unwrap(), "{below_parent}");
+    let gone = drawn(77, 2);
+    assert!(gone.contains("0 ms  by bash (pid 77), gone 10.0.0.9:40000"), "{gone}");
 }

@@ -138,7 +138,7 @@ pub(super) fn timeline(timeline: &Timeline) -> String {
 }
 
 fn ends(drawing: &mut Drawing, left: usize, when: &str, arrow: &Arrow) {
-    let under = arrow.under.as_ref().map(|name| format!("as {}", short(name, 60))).unwrap_or_default();
+    let under = arrow.under.as_ref().map(|maker| short(maker, 60)).unwrap_or_default();
     let [local, remote] = [&arrow.local, &arrow.remote].map(|end| short(end, 60));
     let texts =
         [("quiet", when), ("", &under), ("", &local), ("remote", arrow.sign()), ("remote", &remote), ("", arrow.way())];

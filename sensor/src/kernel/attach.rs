@@ -87,8 +87,8 @@ impl<'a> Hooks<'a> {
     fn attach_one(&mut self, attachment: &Attachment) -> Result<(), Failure> {
         let name = attachment.program;
         let place = attachment.place;
-        if let Place::Kprobe(_) = place {
-            // Without them the program would be verified in vain, which is most of what a start takes.
+        if matches!(place, Place::Kprobe(_)) && may_load() {
+            // Without them the program would be verified in vain, which is most of what a start takes. Who may load none is told that.
             std::fs::metadata(KPROBE_TYPE).map_err(|error| Failure {
                 reason: format!("{place}: `{KPROBE_TYPE}`: {error}"),
                 not_permitted: error.kind() == std::io::ErrorKind::PermissionDenied,

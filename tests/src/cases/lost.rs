@@ -1,6 +1,6 @@
 //! What is lost is counted and told, and what need not be lost is not: full buffers, a slow reader, a full disk.
 
-use super::scene::{Shell, closed, shell_after};
+use super::scene::{Shell, closed, listen_again, shell_after};
 use super::{Case, Tag, tagged};
 use crate::actor::step::{How, Outcome, Step, connect_by, exec_then, fork, report};
 use crate::expect::field;
@@ -218,7 +218,7 @@ fn full_disk(lab: &Lab) -> Result<()> {
     });
     alerted.with_context(|| sensor.log_tail())?;
     // And the server is there: all that waited comes, also what found no room on the disk.
-    let server = Server::listen(port, Box::new(|stream| Ok(Box::new(stream)))).context("the server's port")?;
+    let server = listen_again(port)?;
     for shell in &shells {
         let there = || server.documents().values().filter(|alert| of(shell)(alert)).count();
         until("the alert at the server", || Ok((there() == 1).then_some(())))?;

@@ -1,6 +1,6 @@
 //! Alerts to a server elsewhere: one that is dead, one that never confirms, and a sensor that is killed in between.
 
-use super::scene::{Shell, closed, shell_after};
+use super::scene::{Shell, closed, listen_again, shell_after};
 use super::{Case, Tag, tagged};
 use crate::actor::step::{How, Outcome, connect_by};
 use crate::expect::field;
@@ -99,7 +99,7 @@ fn dead_server(lab: &Lab) -> Result<()> {
     let shells = (0..3).map(|_| shell(lab)).collect::<Result<Vec<_>>>()?;
     until_spooled(lab, "elasticsearch", 3)?;
     until("word of the server", || Ok(sensor.said("documents wait in the spool")?.then_some(())))?;
-    let server = Server::listen(port, Box::new(|stream| Ok(Box::new(stream)))).context("the server's port")?;
+    let server = listen_again(port)?;
     let overloaded = Reply::Status(429, vec![("Retry-After", "1".to_owned())], "");
     server.reply([overloaded, Reply::CreateAndBreak]);
     all_there(lab, &server, &shells)?;

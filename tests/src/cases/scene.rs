@@ -6,7 +6,10 @@ use crate::lab::Lab;
 use crate::player::Player;
 use crate::skip::skip;
 pub(super) use crate::supervise::PROGRAM as SUITE;
-use anyhow::Result;
+use crate::wait::until;
+use anyhow::{Context, Result};
+use sensor_receiver::Server;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -55,6 +58,14 @@ pub(super) fn shell_of(lab: &Lab, name: &str, mut steps: Vec<Step>) -> Result<Sh
 /// A far end where nobody listens: a connection is refused, and counts.
 pub(super) fn closed(lab: &Lab) -> SocketAddr {
     SocketAddr::new(lab.remote(), 9)
+}
+
+/// A server where there was one before; for a moment a connection of somebody else may have the port.
+pub(super) fn listen_again(port: u16) -> Result<Server> {
+    until("the server's port", || match Server::listen(port, Box::new(|stream| Ok(Box::new(stream)))) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(None),
+        result => result.map(Some).context("the server's port"),
+    })
 }
 
 /// Skips the test where there is no Multipath TCP.

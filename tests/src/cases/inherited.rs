@@ -2,7 +2,7 @@
 
 use super::scene::{SHELL, closed};
 use super::{Case, Tag, case, tagged};
-use crate::actor::step::{Accept, How, Outcome, Step, connect, connect_by, exec, fork, report};
+use crate::actor::step::{Accept, How, Outcome, Step, connect, connect_by, exec, exec_then, fork, report};
 use crate::expect::{DESCENDANT_RULE, Expect, RULE};
 use crate::lab::Lab;
 use anyhow::{Result, ensure};
@@ -32,6 +32,9 @@ pub(super) const CASES: &[Case] = &[
     tagged("inherited: later than the span", &[Tag::Own], late),
     tagged("inherited: forks are not watched", &[Tag::Own], unwatched),
 ];
+
+/// Lives until the lab ends, and leaves every sign to go on to others.
+const STAYS: Step = Step::Sleep(600_000);
 
 fn knock(lab: &Lab) -> Step {
     connect_by(closed(lab), How::Plain, Outcome::Refused)
@@ -69,7 +72,7 @@ fn orphan(lab: &Lab) -> Result<()> {
     let bash = lab.program("bash")?;
     let shell = vec![report("orphan"), Step::Wait, exec(&bash, SHELL)];
     let between = vec![Step::Fork { child: shell, reap: false, pids: Vec::new() }];
-    let steps = vec![knock(lab), fork(between), report("maker"), Step::Hold];
+    let steps = vec![knock(lab), fork(between), report("maker"), STAYS];
     let mut player = lab.play(&bash, &["bash"], steps)?;
     player.reached("orphan")?;
     player.reached("maker")?;
@@ -93,13 +96,13 @@ fn by_thread(lab: &Lab) -> Result<()> {
 fn server(lab: &Lab) -> Result<()> {
     let (at, bash) = (SocketAddr::new(lab.local(), 4444), lab.program("bash")?);
     let child = |label: &str| Step::Fork {
-        child: vec![report(label), Step::Wait, exec(&bash, SHELL)],
+        child: vec![report(label), Step::Wait, exec_then(&bash, SHELL, vec![report("end"), STAYS])],
         reap: false,
         pids: Vec::new(),
     };
     let labels = ["first", "second", "third"];
     let accepted = labels.iter().flat_map(|label| [Step::Accept(Accept::Plain), child(label), Step::Close]);
-    let steps = [Step::Listen(at)].into_iter().chain(accepted).chain([report("maker"), Step::Hold]).collect();
+    let steps = [Step::Listen(at)].into_iter().chain(accepted).chain([report("maker"), STAYS]).collect();
     let mut player = lab.play(&bash, &["bash"], steps)?;
     let mut near = Vec::new();
     let mut held = Vec::new();
@@ -153,7 +156,7 @@ fn before(lab: &Lab, forks: u8) -> Result<()> {
     let child = vec![report("child"), Step::Wait, exec(&bash, SHELL)];
     let descendant = (1..forks).fold(child, |inner, _| vec![fork(inner)]);
     let first = Step::Fork { child: descendant, reap: false, pids: Vec::new() };
-    let mut player = lab.play(&bash, &["bash"], vec![first, knock(lab), report("maker"), Step::Hold])?;
+    let mut player = lab.play(&bash, &["bash"], vec![first, knock(lab), report("maker"), STAYS])?;
     let child = player.reached("child")?.pid;
     player.reached("maker")?;
     player.go()?;

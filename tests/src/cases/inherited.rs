@@ -1,7 +1,7 @@
 //! Shells of processes that descend from the one that connected: children, grandchildren, orphans; and what a connection is not handed on to.
 
 use super::scene::{SHELL, closed};
-use super::{Case, Tag, case, tagged};
+use super::{Case, Tag, once, tagged};
 use crate::actor::step::{Accept, How, Outcome, Step, connect, connect_by, exec, exec_then, fork, report};
 use crate::expect::{DESCENDANT_RULE, Expect, RULE};
 use crate::lab::Lab;
@@ -9,28 +9,28 @@ use anyhow::{Result, ensure};
 use std::net::SocketAddr;
 
 pub(super) const CASES: &[Case] = &[
-    case("inherited: a child of the bash that connected", |lab| descends(lab, 1)),
-    case("inherited: a grandchild", |lab| descends(lab, 2)),
-    case("inherited: over sixteen forks", |lab| descends(lab, 16)),
-    case("inherited: over seventeen forks it is not", |lab| silent(lab, below(lab, 17, vec![])?)),
-    case("inherited: an orphan", orphan),
-    case("inherited: a child that was forked by another thread", by_thread),
-    case("inherited: each child of a server has its own connection", server),
-    case("inherited: one that the process has made itself comes first", own),
-    case("inherited: both rules match, one alert", both),
-    case("inherited: forked before the connection, the parent's counts all the same", |lab| before(lab, 1)),
-    case("inherited: forked before the connection, the grandparent's does not", |lab| before(lab, 2)),
-    case("inherited: a shell without flags", |lab| {
+    once("inherited: a child of the bash that connected", |lab| descends(lab, 1)),
+    once("inherited: a grandchild", |lab| descends(lab, 2)),
+    once("inherited: over sixteen forks", |lab| descends(lab, 16)),
+    once("inherited: over seventeen forks it is not", |lab| silent(lab, below(lab, 17, vec![])?)),
+    once("inherited: an orphan", orphan),
+    once("inherited: a child that was forked by another thread", by_thread),
+    once("inherited: each child of a server has its own connection", server),
+    once("inherited: one that the process has made itself comes first", own),
+    once("inherited: both rules match, one alert", both),
+    once("inherited: forked before the connection, the parent's counts all the same", |lab| before(lab, 1)),
+    once("inherited: forked before the connection, the grandparent's does not", |lab| before(lab, 2)),
+    once("inherited: a shell without flags", |lab| {
         let bash = lab.program("bash")?;
         silent(lab, vec![knock(lab), fork(vec![exec(&bash, &["bash", "-x"])])])
     }),
-    case("inherited: to an excluded network", |lab| {
+    once("inherited: to an excluded network", |lab| {
         let bash = lab.program("bash")?;
         let local = SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), 9);
         silent(lab, vec![connect_by(local, How::Plain, Outcome::Refused), fork(vec![exec(&bash, SHELL)])])
     }),
-    tagged("inherited: later than the span", &[Tag::Own], late),
-    tagged("inherited: forks are not watched", &[Tag::Own], unwatched),
+    tagged("inherited: later than the span", &[Tag::Own, Tag::Once], late),
+    tagged("inherited: forks are not watched", &[Tag::Own, Tag::Once], unwatched),
 ];
 
 /// Lives until the lab ends, and leaves every sign to go on to others.

@@ -1,7 +1,7 @@
 //! Shells behind a program that can pass on what they read and write; and shells that only look so.
 
 use super::scene::closed;
-use super::{Case, Tag, case, tagged};
+use super::{Case, Tag, once, tagged};
 use crate::actor::step::{Accept, How, Outcome, Step, connect, connect_by, exec, fork, stdio};
 use crate::expect::{Expect, RELAY_RULE};
 use crate::lab::Lab;
@@ -10,38 +10,38 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 pub(super) const CASES: &[Case] = &[
-    case("relayed: a child on pipes", |lab| found(lab, vec![Step::Pipe, stdio()], &["bash"])),
-    case("relayed: a child on a UNIX socket", |lab| found(lab, vec![Step::LocalPair, stdio()], &["bash", "-i"])),
-    case("relayed: a child on a terminal of its own", |lab| found(lab, vec![Step::Session, stdio()], &["bash", "-l"])),
-    case("relayed: a child on another terminal than its session's", |lab| {
+    once("relayed: a child on pipes", |lab| found(lab, vec![Step::Pipe, stdio()], &["bash"])),
+    once("relayed: a child on a UNIX socket", |lab| found(lab, vec![Step::LocalPair, stdio()], &["bash", "-i"])),
+    once("relayed: a child on a terminal of its own", |lab| found(lab, vec![Step::Session, stdio()], &["bash", "-l"])),
+    once("relayed: a child on another terminal than its session's", |lab| {
         found(lab, vec![Step::Session, Step::Terminal, stdio()], &["bash"])
     }),
-    case("relayed: the process itself", itself),
-    case("relayed: an accepted connection", accepted),
-    case("relayed: by the name of the group leader", by_comm),
-    case("relayed: one command alone", |lab| {
+    once("relayed: the process itself", itself),
+    once("relayed: an accepted connection", accepted),
+    once("relayed: by the name of the group leader", by_comm),
+    once("relayed: one command alone", |lab| {
         silent(lab, "python3.11", vec![Step::Pipe, stdio()], &["bash", "-c", "true"])
     }),
-    case("relayed: a script alone", |lab| {
+    once("relayed: a script alone", |lab| {
         silent(lab, "python3.11", vec![Step::Pipe, stdio()], &["bash", "-x", "script"])
     }),
-    case("relayed: output into a file", |lab| {
+    once("relayed: output into a file", |lab| {
         silent(lab, "python3.11", vec![Step::Pipe, Step::On(vec![0])], &["bash"])
     }),
-    case("relayed: within the session on its terminal", |lab| {
+    once("relayed: within the session on its terminal", |lab| {
         let bash = lab.program("bash")?;
         let shell = vec![Step::Session, stdio(), knock(lab), fork(vec![exec(&bash, &["bash"])])];
         quiet(lab, "python3.11", shell)
     }),
-    case("relayed: another program", |lab| silent(lab, "nginx", vec![Step::Pipe, stdio()], &["bash"])),
-    case("relayed: to an excluded network", |lab| {
+    once("relayed: another program", |lab| silent(lab, "nginx", vec![Step::Pipe, stdio()], &["bash"])),
+    once("relayed: to an excluded network", |lab| {
         let bash = lab.program("bash")?;
         let local = SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), 9);
         let shell = fork(vec![Step::Pipe, stdio(), exec(&bash, &["bash"])]);
         quiet(lab, "python3.11", vec![connect_by(local, How::Plain, Outcome::Refused), shell])
     }),
-    tagged("relayed: programs are configured", &[Tag::Own], configured),
-    tagged("relayed: the rule is off", &[Tag::Own], off),
+    tagged("relayed: programs are configured", &[Tag::Own, Tag::Once], configured),
+    tagged("relayed: the rule is off", &[Tag::Own, Tag::Once], off),
 ];
 
 fn knock(lab: &Lab) -> Step {

@@ -348,7 +348,7 @@ fn what_comes_behind_a_step_of_the_clock_is_dated_right_and_what_waits_for_it_st
 fn an_execution_of_the_same_nanosecond_as_its_connection_is_dated_like_that() {
     let folder = TempDir::new().unwrap();
     let at = [100_000 * MS, 101_000 * MS];
-    let [older, newer] = [1, 2].map(|number| arm(FIRST_PID, 90_000 * MS, at[number as usize - 1], number));
+    let [older, newer] = [(at[0], 1), (at[1], 2)].map(|(at, number)| arm(FIRST_PID, 90_000 * MS, at, number));
     let records = [
         (at[0], Record::Connection(connection(older))),
         (at[1], Record::Connection(connection(newer))),

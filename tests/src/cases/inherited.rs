@@ -12,7 +12,7 @@ pub(super) const CASES: &[Case] = &[
     once("inherited: a child of the bash that connected", |lab| descends(lab, 1)),
     once("inherited: a grandchild", |lab| descends(lab, 2)),
     once("inherited: over sixteen forks", |lab| descends(lab, 16)),
-    once("inherited: over seventeen forks it is not", |lab| silent(lab, below(lab, 17, vec![])?)),
+    once("inherited: over seventeen forks it is not", |lab| silent(lab, below(lab, 17)?)),
     once("inherited: an orphan", orphan),
     once("inherited: a child that was forked by another thread", by_thread),
     once("inherited: each child of a server has its own connection", server),
@@ -41,15 +41,15 @@ fn knock(lab: &Lab) -> Step {
 }
 
 /// A connection, and so many forks below it `bash -i`.
-fn below(lab: &Lab, forks: u8, mut between: Vec<Step>) -> Result<Vec<Step>> {
-    between.push(exec(lab.program("bash")?, SHELL));
-    let shell = (0..forks).fold(between, |inner, _| vec![fork(inner)]);
+fn below(lab: &Lab, forks: u8) -> Result<Vec<Step>> {
+    let shell = vec![exec(lab.program("bash")?, SHELL)];
+    let shell = (0..forks).fold(shell, |inner, _| vec![fork(inner)]);
     Ok([vec![knock(lab)], shell].concat())
 }
 
 fn descends(lab: &Lab, forks: u8) -> Result<()> {
     let bash = lab.program("bash")?;
-    let mut player = lab.play(&bash, &["bash"], below(lab, forks, Vec::new())?)?;
+    let mut player = lab.play(&bash, &["bash"], below(lab, forks)?)?;
     let pid = player.reached("end")?.pid;
     ensure!(pid != player.pid(), "nothing was forked");
     let alert = Expect::inherited(DESCENDANT_RULE, (pid, &bash, SHELL), player.pid(), forks);
@@ -187,7 +187,7 @@ fn unwatched(lab: &Lab) -> Result<()> {
     let sensor = lab.start_sensor_with("sensor", with)?;
     let bash = lab.program("bash")?;
     for (forks, alerts) in [(2, 0), (1, 1)] {
-        let mut player = lab.play(&bash, &["bash"], below(lab, forks, Vec::new())?)?;
+        let mut player = lab.play(&bash, &["bash"], below(lab, forks)?)?;
         let pid = player.reached("end")?.pid;
         let alert = Expect::inherited(DESCENDANT_RULE, (pid, &bash, SHELL), player.pid(), 0)
             .without("sensor.sequence.1.sensor.inherited.pid")

@@ -133,7 +133,5 @@ fn off(lab: &Lab) -> Result<()> {
     let mut player = lab.play(&lab.program("python3")?, &["python3"], steps)?;
     player.reached("end")?;
     lab.expect_by(&sensor, RELAY_RULE, &[])?;
-    let counters = sensor.stop_cleanly()?;
-    drop(counters);
-    Ok(())
+    sensor.stop_cleanly().map(drop)
 }

@@ -9,6 +9,7 @@ pub mod host;
 pub mod namespace;
 pub mod onlooker;
 pub mod parents;
+pub mod patience;
 pub mod proc;
 pub mod process;
 pub mod runtime;

@@ -4,6 +4,7 @@
 //! instance by a page of a FUSE file that is never delivered. So the look is made by a thread of its own; one that
 //! does not come back in time is left behind, and few are.
 
+use super::patience::Patience;
 use super::proc::Proc;
 use super::process::{self, Args};
 use crate::event::ProcessKey;
@@ -12,8 +13,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-/// How long a look may take. A healthy one takes a tenth of a millisecond.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How long a look may take if few took long lately: a healthy one takes a tenth of a millisecond, on a host at full load tens of them.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// Threads at most, those that were left behind included.
 const THREADS: usize = 4;
 
@@ -21,8 +22,7 @@ const THREADS: usize = 4;
 #[derive(Debug)]
 pub struct Onlooker {
     proc: Proc,
-    /// How long a look may take.
-    patience: Duration,
+    patience: Patience,
     worker: Option<Worker>,
     /// Each thread holds a copy while it lives.
     alive: Arc<()>,
@@ -39,7 +39,7 @@ impl Onlooker {
     /// Nobody looks yet.
     #[must_use]
     pub fn new(proc: Proc) -> Self {
-        Self { proc, patience: PATIENCE, worker: None, alive: Arc::new(()) }
+        Self { proc, patience: Patience::new(PATIENCE, Instant::now()), worker: None, alive: Arc::new(()) }
     }
 
     /// The arguments of the process with this identity as /proc shows them now; `None` if there is no such process, it may not be
@@ -55,16 +55,16 @@ impl Onlooker {
         let asked =
             self.worker.take().or_else(|| self.hire()).filter(|worker| worker.ask.send(processes.to_vec()).is_ok());
         if let Some(worker) = asked {
-            let deadline = Instant::now() + self.patience;
-            let left = || deadline.saturating_duration_since(Instant::now());
+            let begin = Instant::now();
+            let wait = self.patience.begin(begin);
+            let left = || wait.saturating_sub(begin.elapsed());
             answers.extend(processes.iter().map_while(|_| worker.answer.recv_timeout(left()).ok()));
+            self.patience.end(Instant::now());
             match processes.get(answers.len()) {
                 None => self.worker = Some(worker),
-                Some(process) => tracing::warn!(
-                    pid = process.tgid,
-                    "a process cannot be looked at within {} ms",
-                    self.patience.as_millis()
-                ),
+                Some(process) => {
+                    tracing::warn!(pid = process.tgid, "a process cannot be looked at within {} ms", wait.as_millis())
+                }
             }
         }
         answers.resize(processes.len(), None);
@@ -134,7 +134,7 @@ mod tests {
         fs::remove_file(root.path().join("1/cmdline")).unwrap();
         fs::write(root.path().join("1/cmdline"), b"sh\0-c\0").unwrap();
         let (gone, stuck) = (ProcessKey { tgid: 9, ..known }, stuck(root.path(), 2));
-        let mut onlooker = Onlooker { patience: Duration::from_millis(500), ..Onlooker::new(Proc::at(root.path())) };
+        let mut onlooker = Onlooker::new(Proc::at(root.path()));
         let seen: Vec<bool> =
             onlooker.args_of(&[known, gone, known, stuck, known]).iter().map(Option::is_some).collect();
         assert_eq!(seen, [true, false, true, false, false]);
@@ -149,7 +149,8 @@ mod tests {
         let own = proc.open(std::process::id()).unwrap();
         let process = ProcessKey { tgid: std::process::id(), start: proc.start(own.stat.start_ticks) };
         // A busy host may let it wait for longer.
-        let mut onlooker = Onlooker { patience: Duration::from_secs(60), ..Onlooker::new(proc) };
+        let patience = Patience::new(Duration::from_secs(60), Instant::now());
+        let mut onlooker = Onlooker { patience, ..Onlooker::new(proc) };
         for _ in 0..3 {
             assert!(!onlooker.args(process).unwrap().args.is_empty());
         }

@@ -5,6 +5,7 @@
 //! it; what the server does not read of that when it is killed is lost. A message whose connection broke before is sent again, and
 //! may then be there twice.
 
+mod fit;
 mod message;
 
 use super::remote::{Failure, Transport, Verdict};

@@ -1,8 +1,9 @@
 //! An alert, or what is told of the sensor itself, as a message of RFC 5424.
 //!
-//! The message is the document on one line, without the two events it was made from: they would make it longer than the 8 KiB
-//! that receivers take by default. The alert itself says the same.
+//! The message is the document on one line, without the two events it was made from, which say the same once more, and as short as
+//! receivers take it by default.
 
+use super::fit::fit;
 use crate::output::document::is_life;
 use crate::output::priority;
 use jiff::Timestamp;
@@ -10,6 +11,8 @@ use serde_json::Value;
 
 /// Security and authorization messages that are private: `authpriv` (RFC 5424, 6.2.1).
 const FACILITY: u8 = 10;
+/// Bytes of the longest message that receivers take unless told otherwise.
+const MOST: usize = 8192;
 
 /// The message, without framing.
 pub(super) fn message(json: &str) -> String {
@@ -25,7 +28,12 @@ pub(super) fn message(json: &str) -> String {
     let host = host.map_or_else(|| "-".to_owned(), |host| name(host, 255));
     let (pri, pid) = (FACILITY * 8 + priority::of(&alert), std::process::id());
     let (version, id) = (env!("CARGO_PKG_VERSION"), if is_life(&alert) { "life" } else { "alert" });
-    format!("<{pri}>1 {time} {host} sensor {pid} {id} [origin software=\"sensor\" swVersion=\"{version}\"] {alert}")
+    let header =
+        format!("<{pri}>1 {time} {host} sensor {pid} {id} [origin software=\"sensor\" swVersion=\"{version}\"] ");
+    if let Value::Object(alert) = &mut alert {
+        fit(alert, MOST.saturating_sub(header.len()));
+    }
+    format!("{header}{alert}")
 }
 
 /// A name as the header takes it: visible ASCII characters, not too many.
@@ -59,5 +67,13 @@ mod tests {
         assert!(life.starts_with("<86>1 - - sensor ") && life.contains(" life [origin "), "{life}");
         assert!(message("{}").starts_with("<84>1 - - sensor "));
         assert!(message("no JSON").ends_with("] null"));
+    }
+
+    #[test]
+    fn it_is_no_longer_than_receivers_take() {
+        let args = vec!["\u{1}".repeat(500); 20];
+        let alert = json!({"process": {"args": args}, "sensor": {"ancestors": [{"args": args}]}});
+        let message = message(&alert.to_string());
+        assert!(message.len() <= MOST && message.contains(r#""shortened":["process.args","sensor.ancestors.args"]"#));
     }
 }

@@ -12,7 +12,7 @@ use crate::event::BootTime;
 use crate::health::losses::Losses;
 use aya::maps::{HashMap, Map, MapData};
 use sensor_common::counter::TOLD_ROWS;
-use sensor_common::record::{Arm, ExecRecord};
+use sensor_common::record::{Arm, ExecRecord, Inherited};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -28,6 +28,7 @@ pub struct Earlier {
     connections: Buffer,
     executions: Buffer,
     pending: HashMap<MapData, u32, [u8; size_of::<Arm>()]>,
+    inherited: HashMap<MapData, u32, [u8; size_of::<Inherited>()]>,
     counters: Counters,
     attachments: Vec<OwnedFd>,
 }
@@ -100,11 +101,13 @@ impl Earlier {
             Ok::<_, LoadError>((ring, fill))
         };
         let (pending, _) = map("PENDING")?;
+        let (inherited, _) = map("INHERITED")?;
         let (counters, rows) = map("COUNTS")?;
         Ok(Self {
             connections: buffer(map("CONNECTIONS")?, "CONNECTIONS")?,
             executions: buffer(map("EXECUTIONS")?, "EXECUTIONS")?,
             pending: HashMap::try_from(pending).map_err(|_| LoadError::MapKind { name: "PENDING" })?,
+            inherited: HashMap::try_from(inherited).map_err(|_| LoadError::MapKind { name: "INHERITED" })?,
             counters: Counters::new(&counters, usize::try_from(rows.saturating_sub(TOLD_ROWS)).unwrap_or(usize::MAX))?,
             attachments,
         })
@@ -113,10 +116,14 @@ impl Earlier {
     /// The connections that it remembers and that were made since then.
     #[must_use]
     pub fn pending(&self, since: BootTime) -> Vec<Arm> {
-        // One that is replaced while the table is walked is not seen; the newer side has its successor.
-        let entries = self.pending.iter().take(MOST_ENTRIES).filter_map(Result::ok);
-        let arms = entries.map(|(_, bytes)| bytemuck::cast::<_, Arm>(bytes));
-        arms.filter(|arm| arm.boot_ns >= since.0).collect()
+        values(&self.pending).map(bytemuck::cast::<_, Arm>).filter(|arm| arm.boot_ns >= since.0).collect()
+    }
+
+    /// What processes have inherited, of connections made since then.
+    #[must_use]
+    pub fn inherited(&self, since: BootTime) -> Vec<Inherited> {
+        let inherited = values(&self.inherited).map(bytemuck::cast::<_, Inherited>);
+        inherited.filter(|inherited| inherited.arm.boot_ns >= since.0).collect()
     }
 
     /// What it has lost and nobody has told, and since when.
@@ -131,6 +138,11 @@ impl Earlier {
         drop(self.attachments);
         (self.connections, self.executions)
     }
+}
+
+/// What a table holds. An entry that is replaced while it is walked is not seen; the newer side has its successor.
+fn values<const LEN: usize>(table: &HashMap<MapData, u32, [u8; LEN]>) -> impl Iterator<Item = [u8; LEN]> {
+    table.iter().take(MOST_ENTRIES).filter_map(Result::ok).map(|(_, value)| value)
 }
 
 fn unusable<E: std::error::Error + Send + Sync + 'static>(name: &'static str) -> impl Fn(E) -> LoadError {

@@ -184,7 +184,7 @@ impl Prepared {
     ///
     /// When a map is not what the object declares, or takes no entry.
     pub fn remember(&mut self, arms: &[Arm], now: BootTime) -> Result<(), LoadError> {
-        remember(&mut self.ebpf, arms, || now)
+        remember(&mut self.ebpf, arms, &[], || now)
     }
 
     /// What a process has inherited, if it has.
@@ -226,25 +226,41 @@ fn rings(ebpf: &mut Ebpf) -> Result<(Ring, Ring), LoadError> {
     Ok((Ring::new(connections, "CONNECTIONS")?, Ring::new(executions, "EXECUTIONS")?))
 }
 
-fn remember(ebpf: &mut Ebpf, arms: &[Arm], now: impl FnOnce() -> BootTime) -> Result<(), LoadError> {
-    if arms.is_empty() {
+fn remember(
+    ebpf: &mut Ebpf,
+    arms: &[Arm],
+    inherited: &[Inherited],
+    now: impl FnOnce() -> BootTime,
+) -> Result<(), LoadError> {
+    if arms.is_empty() && inherited.is_empty() {
         return Ok(());
     }
-    let failed = |name| move |error: MapError| LoadError::MapMemory { name, reason: io::Error::other(error) };
-    let map = ebpf.map_mut("PENDING").ok_or(LoadError::Missing("map PENDING"))?;
-    let mut pending = HashMap::<_, u32, [u8; size_of::<Arm>()]>::try_from(map).map_err(failed("PENDING"))?;
-    for arm in arms {
-        // What a hook has seen in the meantime is newer and stays.
-        let inserted = pending.insert(arm.tgid, bytemuck::cast::<Arm, [u8; size_of::<Arm>()]>(*arm), BPF_NOEXIST);
-        match inserted {
+    insert::<{ size_of::<Arm>() }>(ebpf, "PENDING", arms.iter().map(|arm| (arm.tgid, bytemuck::cast(*arm))))?;
+    let inherited = inherited.iter().map(|inherited| (inherited.tgid, bytemuck::cast(*inherited)));
+    insert::<{ size_of::<Inherited>() }>(ebpf, "INHERITED", inherited)?;
+    let failed = |error: MapError| LoadError::MapMemory { name: ".bss", reason: io::Error::other(error) };
+    let map = ebpf.map_mut(".bss").ok_or(LoadError::Missing("section .bss"))?;
+    let mut last_armed = Array::<_, u64>::try_from(map).map_err(failed)?;
+    // As late as can be: it must not be older than what a hook has written meanwhile.
+    last_armed.set(0, now().0, 0).map_err(failed)
+}
+
+/// What a hook has seen in the meantime is newer and stays.
+fn insert<const LEN: usize>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    entries: impl Iterator<Item = (u32, [u8; LEN])>,
+) -> Result<(), LoadError> {
+    let failed = |error: MapError| LoadError::MapMemory { name, reason: io::Error::other(error) };
+    let map = ebpf.map_mut(name).ok_or(LoadError::Missing(name))?;
+    let mut table = HashMap::<_, u32, [u8; LEN]>::try_from(map).map_err(failed)?;
+    for (process, value) in entries {
+        match table.insert(process, value, BPF_NOEXIST) {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => other.map_err(failed("PENDING"))?,
+            other => other.map_err(failed)?,
         }
     }
-    let map = ebpf.map_mut(".bss").ok_or(LoadError::Missing("section .bss"))?;
-    let mut last_armed = Array::<_, u64>::try_from(map).map_err(failed(".bss"))?;
-    // As late as can be: it must not be older than what a hook has written meanwhile.
-    last_armed.set(0, now().0, 0).map_err(failed(".bss"))
+    Ok(())
 }
 
 fn detach(ebpf: &mut Ebpf) {
@@ -330,16 +346,21 @@ impl Loaded {
             Map::LruHashMap(map) | Map::Array(map) => Some(map.fd().as_fd()),
             _ => None,
         };
-        ["PENDING", "COUNTS"].into_iter().filter_map(map).collect()
+        ["PENDING", "INHERITED", "COUNTS"].into_iter().filter_map(map).collect()
     }
 
-    /// Remembers connections that exist already, as if a hook had seen them; `now` tells the time.
+    /// Remembers connections that exist already, and who has inherited one, as if a hook had seen them; `now` tells the time.
     ///
     /// # Errors
     ///
     /// When a map is not what the object declares, or takes no entry.
-    pub fn remember(&mut self, arms: &[Arm], now: impl FnOnce() -> BootTime) -> Result<(), LoadError> {
-        remember(&mut self.ebpf, arms, now)
+    pub fn remember(
+        &mut self,
+        arms: &[Arm],
+        inherited: &[Inherited],
+        now: impl FnOnce() -> BootTime,
+    ) -> Result<(), LoadError> {
+        remember(&mut self.ebpf, arms, inherited, now)
     }
 
     /// The object, for what reads its programs and maps.

@@ -7,6 +7,7 @@ use crate::actor::step::{How, Outcome, Step, connect, connect_by, exec, exec_the
 use crate::expect::field;
 use crate::lab::Lab;
 use crate::manager::Manager;
+use crate::player::Player;
 use crate::programs::{held_by, still_loaded};
 use crate::sensor::{Ended, Sensor, command};
 use crate::tail::Tail;
@@ -72,8 +73,20 @@ fn killed(lab: &Lab) -> Result<()> {
     handed_over(lab, Signal::KILL)
 }
 
-/// A shell before, one between, and one after the two sensors; one whose connection is made between them, and one that connected
-/// before. The next one is told of other buffers, and goes on with the old ones all the same.
+/// An orphan of a process that connected; it waits before it becomes a shell.
+fn orphan(lab: &Lab) -> Result<Player> {
+    let bash = lab.program("bash")?;
+    let shell = vec![report("orphan"), Step::Wait, exec(&bash, SHELL)];
+    let between = vec![Step::Fork { child: shell, reap: false, pids: Vec::new() }];
+    let steps = vec![fork(vec![knock(lab), fork(between)]), report("gone"), Step::Sleep(600_000)];
+    let mut player = lab.play(&bash, &["bash"], steps)?;
+    player.reached("orphan")?;
+    player.reached("gone")?;
+    Ok(player)
+}
+
+/// A shell before, one between, and one after the two sensors; one whose connection is made between them, one that connected before, and
+/// one that has inherited a connection of before. The next one is told of other buffers, and goes on with the old ones all the same.
 fn handed_over(lab: &Lab, signal: Signal) -> Result<()> {
     let manager = Manager::new(lab.directory(), NEVER)?;
     let first = start(lab, &manager, "first", SPAN)?;
@@ -87,6 +100,7 @@ fn handed_over(lab: &Lab, signal: Signal) -> Result<()> {
     let before = shell_after(lab, vec![knock(lab)])?;
     lab.expect_of(&first, &[before.alert()])?;
     let mut early = connected()?;
+    let mut heir = orphan(lab)?;
     end(&first, signal)?;
     let between = shell_after(lab, vec![knock(lab)])?;
     let mut late = connected()?;
@@ -97,19 +111,23 @@ fn handed_over(lab: &Lab, signal: Signal) -> Result<()> {
     ensure!(second.said(TAKEN_OVER)?, "it has not taken over, log:\n{}", second.log_tail());
     late.go()?;
     let late_pid = late.reached("end")?.pid;
+    heir.go()?;
+    let heir_pid = heir.reached("end")?.pid;
     let after = shell_after(lab, vec![knock(lab)])?;
     // These may take longer than the rule's own span, which the suite holds alerts to.
-    for pid in [early_pid, late_pid] {
+    for pid in [early_pid, late_pid, heir_pid] {
         lab.ignore(pid);
         let of = |alert: &Value| field(alert, "process.pid") == Some(&json!(pid));
         until("the alert", || Ok((second.count_alerts(of)? > 0).then_some(())))?;
     }
     lab.expect_of(&second, &[between.alert(), after.alert()])?;
-    for pid in [early_pid, late_pid] {
+    for pid in [early_pid, late_pid, heir_pid] {
         let alerts = second.alerts(|alert| field(alert, "process.pid") == Some(&json!(pid)))?;
         let [alert] = &alerts[..] else { anyhow::bail!("{} alerts about {pid}", alerts.len()) };
         let found = field(alert, "sensor.sequence.0.sensor.found_at_start");
         ensure!(found.is_none() && field(alert, "process.args") == Some(&json!(SHELL)), "{alert:.2000}");
+        let forks = field(alert, "sensor.inherited.generations");
+        ensure!(forks == (pid == heir_pid).then_some(&json!(2)), "{alert:.2000}");
     }
     second.stop_cleanly().map(drop)
 }

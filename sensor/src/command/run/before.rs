@@ -53,7 +53,7 @@ pub(super) fn look_around(
     let destination = |found: &&scan::Connection| if found.accepted { found.local.ip() } else { found.remote.ip() };
     let counting = connections.iter().filter(|found| !watched && !excluded.contain(destination(found)));
     let arms: Vec<Arm> = counting.zip(1..).map(|(found, number)| arm(&proc, found, number, now)).collect();
-    loaded.remember(&arms, || clock::now().0)?;
+    loaded.remember(&arms, &[], || clock::now().0)?;
     tracing::info!(
         processes,
         parents = parents.len(),

@@ -85,12 +85,12 @@ impl Left {
         self.earlier.as_ref().map(Earlier::lost)
     }
 
-    /// Takes over the connections of the last `span`, now that this sensor is attached.
+    /// Takes over the connections of the last `span` and who has inherited them, now that this sensor is attached.
     pub(super) fn remember(&self, loaded: &mut Loaded, span: Duration) -> Result<(), LoadError> {
         let Some(earlier) = &self.earlier else { return Ok(()) };
         let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).saturating_add(SPAN_SLACK_NS);
         let since = BootTime(clock::now().0.0.saturating_sub(span));
-        loaded.remember(&earlier.pending(since), || clock::now().0)
+        loaded.remember(&earlier.pending(since), &earlier.inherited(since), || clock::now().0)
     }
 
     /// Ends it, and hands on what it has recorded. The executions among it that happened `since` this sensor was being attached may

@@ -25,8 +25,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub(super) const CASES: &[Case] = &[
-    tagged("doctor: what it says is what a sensor does", &[Tag::Own], agrees),
-    tagged("doctor: it disturbs no sensor, and leaves nothing attached", &[Tag::Own, Tag::Alone], disturbs_nobody),
+    tagged("doctor: what it says is what a sensor does", &[Tag::Own, Tag::Once], agrees),
+    tagged(
+        "doctor: it disturbs no sensor, and leaves nothing attached",
+        &[Tag::Own, Tag::Alone, Tag::Once],
+        disturbs_nobody,
+    ),
     tagged("doctor: killed, it leaves nothing attached", &[Tag::Own, Tag::Once], killed),
     tagged("doctor: for people, a screen of text", &[Tag::Own, Tag::Once], text),
     tagged("doctor: without root it says so (5)", &[Tag::Own, Tag::Once], not_root),

@@ -38,23 +38,23 @@ pub(crate) fn measure(setting: &Setting) -> Result<()> {
     for count in REMEMBERED {
         lab.remember(count)?;
         let subject = format!("{count} connections remembered");
-        let other = lab.cost(&mut |shell| shell.execute(&["true"]))?;
+        let other = lab.cost(&mut |shell| shell.execute(&["true"], 1))?;
         tell::figure(&subject, "execution of no shell", other, "ns", String::new())?;
-        let shell = lab.cost(&mut |shell| shell.execute(&["dash", "-c", ":"]))?;
+        let shell = lab.cost(&mut |shell| shell.execute(&["dash", "-c", ":"], 1))?;
         tell::figure(&subject, "execution of a shell without one", shell, "ns", String::new())?;
     }
     for length in LENGTHS {
         let text = "x".repeat(length);
         let long: Vec<_> = text.as_bytes().chunks(ARGUMENT).filter_map(|part| std::str::from_utf8(part).ok()).collect();
         let args: Vec<_> = ["sh", "-i"].into_iter().chain(long).collect();
-        let cost = lab.cost(&mut |shell| shell.connect_and_execute(COUNTED.into(), &args))?;
+        let cost = lab.cost(&mut |shell| shell.connect_and_execute(COUNTED.into(), &args, 1))?;
         let subject = format!("{length} bytes of arguments");
         tell::figure(&subject, "execution of an armed shell, recorded", cost, "ns", String::new())?;
     }
     for count in ALIVE {
         let count = setting.times(count);
         let _crowd = Crowd::new(count)?;
-        let cost = lab.cost(&mut |shell| shell.execute(&["true"]))?;
+        let cost = lab.cost(&mut |shell| shell.execute(&["true"], 1))?;
         let subject = format!("{count} more processes");
         tell::figure(&subject, "execution of no shell", cost, "ns", String::new())?;
     }

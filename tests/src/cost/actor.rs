@@ -22,8 +22,8 @@ enum Task {
     Connect(SocketAddr),
     /// Accepts a connection, and closes it.
     Accept,
-    /// Executes a program in a new process, which first connects if there is an address.
-    Execute(Vec<String>, Option<SocketAddr>),
+    /// Executes a program in a new process, which first connects if there is an address; so often, one behind the other.
+    Execute(Vec<String>, Option<SocketAddr>, u32),
 }
 
 /// What it answers.
@@ -90,16 +90,18 @@ impl Actor {
         self.perform(&Task::Accept)
     }
 
-    /// Lets it execute a program in a new process.
-    pub(crate) fn execute(&mut self, args: &[&str]) -> Result<()> {
-        self.perform(&Task::Execute(args.iter().map(|arg| (*arg).to_owned()).collect(), None))
+    /// Lets it execute a program in a new process, so often, one behind the other.
+    pub(crate) fn execute(&mut self, args: &[&str], times: u32) -> Result<()> {
+        self.perform(&Task::Execute(args.iter().map(|arg| (*arg).to_owned()).collect(), None, times))
     }
 
-    /// The same where that process first connects to this one.
-    pub(crate) fn connect_and_execute(&mut self, to: IpAddr, args: &[&str]) -> Result<()> {
+    /// The same where each of these processes first connects to this one.
+    pub(crate) fn connect_and_execute(&mut self, to: IpAddr, args: &[&str], times: u32) -> Result<()> {
         let to = SocketAddr::new(to, self.listener.local_addr()?.port());
-        self.perform(&Task::Execute(args.iter().map(|arg| (*arg).to_owned()).collect(), Some(to)))?;
-        self.listener.accept()?;
+        self.perform(&Task::Execute(args.iter().map(|arg| (*arg).to_owned()).collect(), Some(to), times))?;
+        for _ in 0..times {
+            self.listener.accept()?;
+        }
         Ok(())
     }
 
@@ -158,15 +160,17 @@ fn done(task: &Task, listener: &TcpListener) -> Result<()> {
     match task {
         Task::Connect(to) => drop(TcpStream::connect(to)?),
         Task::Accept => drop(listener.accept()?),
-        Task::Execute(args, connect) => {
+        Task::Execute(args, connect, times) => {
             let [name, rest @ ..] = args.as_slice() else { bail!("no program") };
             let mut command = Command::new(path(name));
             command.env_clear().arg0(name).args(rest);
             if let Some(to) = *connect {
                 connects_first(&mut command, to);
             }
-            let status = command.status()?;
-            ensure!(status.success(), "{name}: {status}");
+            for _ in 0..*times {
+                let status = command.status()?;
+                ensure!(status.success(), "{name}: {status}");
+            }
         }
     }
     Ok(())

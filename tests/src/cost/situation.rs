@@ -107,22 +107,27 @@ const fn accept(name: &'static str, by: By, counts: bool, causes: &'static [&'st
 }
 
 impl Situation {
-    /// Lets it happen once.
-    pub(crate) fn perform(&self, shell: &mut Actor, other: &mut Actor) -> Result<()> {
+    /// Whether it can happen again and again within one operation.
+    pub(crate) fn is_storm(&self) -> bool {
+        matches!(self.act, Act::Execute(_) | Act::ConnectAndExecute(_))
+    }
+
+    /// Lets it happen so often.
+    pub(crate) fn perform(&self, shell: &mut Actor, other: &mut Actor, times: u32) -> Result<()> {
         let actor = match self.by {
             By::Shell => shell,
             By::Other => other,
         };
         match self.act {
-            Act::Execute(args) => actor.execute(args),
-            Act::ConnectAndExecute(args) => actor.connect_and_execute(address(true), args),
-            Act::Connect { counts } => actor.connect(address(counts)),
-            Act::Accept { counts } => actor.accept(address(counts)),
+            Act::Execute(args) => actor.execute(args, times),
+            Act::ConnectAndExecute(args) => actor.connect_and_execute(address(true), args, times),
+            Act::Connect { counts } => (0..times).try_for_each(|_| actor.connect(address(counts))),
+            Act::Accept { counts } => (0..times).try_for_each(|_| actor.accept(address(counts))),
         }
     }
 
-    /// Whether the kernel side has made of one operation what it should.
-    pub(crate) fn check(&self, before: &Snapshot, after: &Snapshot) -> Result<()> {
+    /// Whether the kernel side has made of so many what it should.
+    pub(crate) fn check(&self, before: &Snapshot, after: &Snapshot, times: u32) -> Result<()> {
         let hooks: &[&str] = match self.fact {
             Fact::Exec => &["exec"],
             Fact::Connect => &["connect"],
@@ -132,8 +137,8 @@ impl Situation {
         let counted = Counter::ALL.into_iter().filter(|counter| hooks.contains(&counter.hook()));
         let counted = counted.map(|counter| (counter, after.get(counter).wrapping_sub(before.get(counter))));
         let counted: Vec<_> = counted.filter(|(_, times)| *times != 0).collect();
-        let expected = |(counter, times): &(Counter, u64)| {
-            *times == 1 && (counter.fate() == Fate::Seen || self.causes.contains(&counter.cause()))
+        let expected = |(counter, counted): &(Counter, u64)| {
+            *counted == u64::from(times) && (counter.fate() == Fate::Seen || self.causes.contains(&counter.cause()))
         };
         ensure!(
             counted.iter().all(expected) && counted.is_empty() == self.causes.is_empty(),

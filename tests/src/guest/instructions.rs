@@ -11,7 +11,7 @@ const OPERATIONS: usize = 200;
 /// Measures the programs of all hooks that this kernel takes, side by side, and tells what they cost.
 pub(crate) fn measure(told: &mut Told) -> Result<()> {
     cost::prepare()?;
-    let terms = Terms { operations: OPERATIONS, shared: false, empty_first: false };
+    let terms = Terms { operations: OPERATIONS, shared: false, empty_first: false, in_a_row: 1 };
     cost::measure(0..cost::side::enough(), terms, &mut |heard| match heard {
         Heard::Log(text) => {
             log(&text);

@@ -61,8 +61,16 @@ fn datagrams_go_to_a_socket() {
         let expected: Value = serde_json::from_str(&alert(number)).unwrap();
         assert_eq!(document(std::str::from_utf8(&bytes[..len]).unwrap()), expected);
     }
-    let huge = json!({"message": "x".repeat(4 << 20)}).to_string();
-    assert!(matches!(&syslog.send(&[&huge]).unwrap()[..], [Verdict::Rejected(_)]));
+    let mut huge = serde_json::from_str::<Value>(&alert(3)).unwrap();
+    huge["sensor"] = json!({"note": "x".repeat(4 << 20)});
+    assert_eq!(syslog.send(&[&huge.to_string()]).unwrap(), [Verdict::Delivered]);
+    let mut bytes = vec![0; 10_000];
+    let len = socket.recv(&mut bytes).unwrap();
+    assert!(len <= 8192, "{len} bytes");
+    assert_eq!(document(std::str::from_utf8(&bytes[..len]).unwrap())["sensor"]["shortened"], json!(["sensor.note"]));
+    // Names cannot be cut.
+    let names: Value = (0..400_000).map(|number| (format!("name {number}"), json!(0))).collect();
+    assert!(matches!(&syslog.send(&[&names.to_string()]).unwrap()[..], [Verdict::Rejected(_)]));
 }
 
 #[test]

@@ -105,6 +105,11 @@ impl Expect {
         it
     }
 
+    /// What is expected of a field.
+    pub(crate) fn wants(&self, path: &str) -> Option<&Value> {
+        self.0.iter().find(|(name, _)| name == path).map(|(_, value)| value)
+    }
+
     /// Takes an expectation back.
     pub(crate) fn without(mut self, path: &str) -> Self {
         self.0.retain(|(name, _)| name != path);

@@ -13,7 +13,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-/// How long a look may take if few took long lately: a healthy one takes a tenth of a millisecond, on a host at full load tens of them.
+/// How long a look may take if few took long lately and nothing else is to be done: a healthy one takes a tenth of a millisecond, on a
+/// host at full load tens of them.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Threads at most, those that were left behind included.
 const THREADS: usize = 4;
@@ -42,6 +43,11 @@ impl Onlooker {
         Self { proc, patience: Patience::new(PATIENCE, Instant::now()), worker: None, alive: Arc::new(()) }
     }
 
+    /// Whether much else is to be done from now on: then no look waits for long.
+    pub fn hurry(&mut self, hurried: bool) {
+        self.patience.hurry(hurried);
+    }
+
     /// The arguments of the process with this identity as /proc shows them now; `None` if there is no such process, it may not be
     /// looked at, or the look takes too long.
     pub fn args(&mut self, process: ProcessKey) -> Option<Args> {
@@ -63,7 +69,7 @@ impl Onlooker {
             match processes.get(answers.len()) {
                 None => self.worker = Some(worker),
                 Some(process) => {
-                    tracing::warn!(pid = process.tgid, "a process cannot be looked at within {} ms", wait.as_millis())
+                    tracing::warn!(pid = process.tgid, "a process cannot be looked at within {} ms", wait.as_millis());
                 }
             }
         }

@@ -49,6 +49,11 @@ impl Pipeline {
         self.onlooker.args(lineage.ancestors.first()?.key).map(shown)
     }
 
+    /// Whether many records wait to be handled: then none waits long for a look at a process.
+    pub fn hurry(&mut self, hurried: bool) {
+        self.onlooker.hurry(hurried);
+    }
+
     /// What is known of the ancestors, in their order; `parent` is what is known of the first one's program already.
     pub(super) fn ancestors(&mut self, lineage: &Lineage, parent: Option<&ParentProgram>) -> Vec<Known> {
         let ancestors = lineage.ancestors.iter().skip(usize::from(parent.is_some()));

@@ -29,7 +29,7 @@ pub(crate) fn measure(setting: &Setting) -> Result<()> {
                     Heard::Cost(cost) => costs.push(cost),
                     // Once is enough.
                     Heard::Refused { hook, reason } if !empty_first && in_a_row == 1 => {
-                        tell::not_measured(&hook, &reason)?
+                        tell::not_measured(&hook, &reason)?;
                     }
                     Heard::Refused { .. } => {}
                     // Who waits sees that it goes on; a hundred figures in a line say nothing more.

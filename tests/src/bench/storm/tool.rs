@@ -61,12 +61,13 @@ impl Tool {
         let start = Instant::now();
         // What it says when it starts is nothing that it has seen.
         thread::sleep(Duration::from_millis(500));
+        let before: Vec<_> = self.processes.iter().map(Process::written).collect();
+        // One that writes into a pipe may keep some kilobytes before it does.
         loop {
-            let before: Vec<_> = self.processes.iter().map(Process::written).collect();
-            perform(Work::Shells(Shells { times: 1, pause: Duration::ZERO }))?;
+            perform(Work::Shells(Shells { times: 10, pause: Duration::ZERO }))?;
             thread::sleep(Duration::from_millis(200));
             self.processes.iter_mut().try_for_each(Process::lives)?;
-            if self.processes.iter().zip(before).all(|(process, before)| process.written() > before) {
+            if self.processes.iter().zip(&before).all(|(process, before)| process.written() > *before) {
                 return Ok(());
             }
             if start.elapsed() > PATIENCE {

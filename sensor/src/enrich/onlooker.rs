@@ -4,18 +4,23 @@
 //! instance by a page of a FUSE file that is never delivered. So the look is made by a thread of its own; one that
 //! does not come back in time is left behind, and few are.
 
-use super::patience::Patience;
+use super::patience::{LEAST, Patience};
 use super::proc::Proc;
 use super::process::{self, Args};
 use crate::event::ProcessKey;
+use crate::kernel::ring::Fill;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 /// How long a look may take if few took long lately and nothing else is to be done: a healthy one takes a tenth of a millisecond, on a
 /// host at full load tens of them.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// After how much of it there is another question whether one has to hurry.
+const SLICE: Duration = Duration::from_millis(5);
+/// A buffer of which this part is unread is filling.
+const FILLING: u64 = 16;
 /// Threads at most, those that were left behind included.
 const THREADS: usize = 4;
 
@@ -24,6 +29,8 @@ const THREADS: usize = 4;
 pub struct Onlooker {
     proc: Proc,
     patience: Patience,
+    /// Where what happens meanwhile waits to be read.
+    executions: Option<Fill>,
     worker: Option<Worker>,
     /// Each thread holds a copy while it lives.
     alive: Arc<()>,
@@ -36,16 +43,38 @@ struct Worker {
     answer: Receiver<Option<Args>>,
 }
 
+impl Worker {
+    /// The next answer, if it comes before the look has taken so long since it began; or since then, once there is need to hurry, what
+    /// each may.
+    fn answer(&self, begin: Instant, wait: Duration, hurried: impl Fn() -> bool) -> Option<Option<Args>> {
+        loop {
+            let allowed = if hurried() { wait.min(LEAST) } else { wait };
+            let left = allowed.saturating_sub(begin.elapsed());
+            match self.answer.recv_timeout(left.min(SLICE)) {
+                Ok(answer) => return Some(answer),
+                Err(RecvTimeoutError::Timeout) if left > SLICE => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
 impl Onlooker {
     /// Nobody looks yet.
     #[must_use]
     pub fn new(proc: Proc) -> Self {
-        Self { proc, patience: Patience::new(PATIENCE, Instant::now()), worker: None, alive: Arc::new(()) }
+        Self {
+            proc,
+            patience: Patience::new(PATIENCE, Instant::now()),
+            executions: None,
+            worker: None,
+            alive: Arc::new(()),
+        }
     }
 
-    /// Whether much else is to be done from now on: then no look waits for long.
-    pub fn hurry(&mut self, hurried: bool) {
-        self.patience.hurry(hurried);
+    /// How full the buffer of executions is: while it fills, no look waits for longer than each may.
+    pub fn watch(&mut self, executions: Fill) {
+        self.executions = Some(executions);
     }
 
     /// The arguments of the process with this identity as /proc shows them now; `None` if there is no such process, it may not be
@@ -63,13 +92,14 @@ impl Onlooker {
         if let Some(worker) = asked {
             let begin = Instant::now();
             let wait = self.patience.begin(begin);
-            let left = || wait.saturating_sub(begin.elapsed());
-            answers.extend(processes.iter().map_while(|_| worker.answer.recv_timeout(left()).ok()));
+            let hurried = || self.executions.as_ref().is_some_and(|fill| fill.used() > fill.size() / FILLING);
+            answers.extend(processes.iter().map_while(|_| worker.answer(begin, wait, hurried)));
             self.patience.end(Instant::now());
             match processes.get(answers.len()) {
                 None => self.worker = Some(worker),
                 Some(process) => {
-                    tracing::warn!(pid = process.tgid, "a process cannot be looked at within {} ms", wait.as_millis());
+                    let waited = begin.elapsed().as_millis();
+                    tracing::warn!(pid = process.tgid, "a process cannot be looked at within {waited} ms");
                 }
             }
         }
@@ -140,13 +170,31 @@ mod tests {
         fs::remove_file(root.path().join("1/cmdline")).unwrap();
         fs::write(root.path().join("1/cmdline"), b"sh\0-c\0").unwrap();
         let (gone, stuck) = (ProcessKey { tgid: 9, ..known }, stuck(root.path(), 2));
-        let mut onlooker = Onlooker::new(Proc::at(root.path()));
+        // A busy host may let it wait for longer than usual; the stuck one is waited for in any case.
+        let patience = Patience::new(Duration::from_secs(2), Instant::now());
+        let mut onlooker = Onlooker { patience, ..Onlooker::new(Proc::at(root.path())) };
         let seen: Vec<bool> =
             onlooker.args_of(&[known, gone, known, stuck, known]).iter().map(Option::is_some).collect();
         assert_eq!(seen, [true, false, true, false, false]);
         assert!(onlooker.args_of(&[]).is_empty());
         assert_eq!(onlooker.args(known).unwrap().args, [b"sh", b"-c"]);
         drop(fs::OpenOptions::new().read(true).write(true).open(root.path().join("2/cmdline")).unwrap());
+    }
+
+    #[test]
+    fn who_is_in_a_hurry_gives_up_early() {
+        let (ask, _questions) = channel();
+        let (answers, answer) = channel();
+        let worker = Worker { ask, answer };
+        let begin = Instant::now();
+        // The need comes up while it waits.
+        assert!(worker.answer(begin, Duration::from_secs(60), || begin.elapsed() > LEAST * 2).is_none());
+        assert!((LEAST * 2..Duration::from_secs(30)).contains(&begin.elapsed()));
+        let begin = Instant::now();
+        assert!(worker.answer(begin, LEAST * 3, || false).is_none());
+        assert!(begin.elapsed() >= LEAST * 3);
+        answers.send(None).unwrap();
+        assert!(worker.answer(begin, Duration::ZERO, || true).is_some(), "what is there is taken");
     }
 
     #[test]

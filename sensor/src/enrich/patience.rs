@@ -1,13 +1,12 @@
 //! How long one waits for processes that keep a look at them waiting.
 //!
 //! A host at full load takes long over a healthy look, and whoever is being watched can make one take for ever. So one look may wait
-//! for long while nothing else is to be done, but what such waits take together is paid from an account that fills slowly: events are
-//! never held up for long.
+//! for long, but what such waits take together is paid from an account that fills slowly: events are never held up for long.
 
 use std::time::{Duration, Instant};
 
 /// What each look may wait in any case: a host at full load lets a thread wait that long for its turn.
-const LEAST: Duration = Duration::from_millis(20);
+pub const LEAST: Duration = Duration::from_millis(20);
 /// Looks of the longest wait that a full account pays.
 const LOOKS: u32 = 4;
 /// It gains a moment in this many.
@@ -19,19 +18,13 @@ pub struct Patience {
     most: Duration,
     left: Duration,
     since: Instant,
-    hurried: bool,
 }
 
 impl Patience {
     /// A full one, and the longest that one look may wait.
     #[must_use]
     pub fn new(most: Duration, now: Instant) -> Self {
-        Self { most, left: most.saturating_mul(LOOKS), since: now, hurried: false }
-    }
-
-    /// Whether much else is to be done from now on: then no look waits for longer than each may.
-    pub fn hurry(&mut self, hurried: bool) {
-        self.hurried = hurried;
+        Self { most, left: most.saturating_mul(LOOKS), since: now }
     }
 
     /// How long a look that begins now may wait.
@@ -39,7 +32,7 @@ impl Patience {
         let gained = now.saturating_duration_since(self.since) / GAINS;
         self.left = self.left.saturating_add(gained).min(self.most.saturating_mul(LOOKS));
         self.since = now;
-        if self.hurried { LEAST } else { self.left.saturating_add(LEAST).min(self.most) }
+        self.left.saturating_add(LEAST).min(self.most)
     }
 
     /// The look has ended; what it took beyond what each may is paid.
@@ -87,33 +80,17 @@ mod tests {
         }
     }
 
-    #[test]
-    fn who_is_in_a_hurry_waits_for_little_and_saves_the_rest() {
-        let mut now = Instant::now();
-        let mut patience = Patience::new(MOST, now);
-        patience.hurry(true);
-        for _ in 0..1000 {
-            assert_eq!(patience.begin(now), LEAST);
-            now += LEAST;
-            patience.end(now);
-        }
-        patience.hurry(false);
-        assert_eq!(patience.begin(now), MOST);
-    }
-
     proptest! {
         /// However looks come and however long they take.
         #[test]
-        fn waiting_is_bounded(steps in proptest::collection::vec((0_u32..2_000_000, any::<bool>(), any::<bool>()), 0..200)) {
+        fn waiting_is_bounded(steps in proptest::collection::vec((0_u32..2_000_000, any::<bool>()), 0..200)) {
             let start = Instant::now();
             let (mut now, mut waited) = (start, Duration::ZERO);
             let mut patience = Patience::new(MOST, start);
-            for (pause, stuck, hurried) in &steps {
+            for (pause, stuck) in &steps {
                 now += Duration::from_micros(u64::from(*pause));
-                patience.hurry(*hurried);
                 let wait = patience.begin(now);
                 prop_assert!((LEAST..=MOST).contains(&wait));
-                prop_assert!(!hurried || wait == LEAST);
                 let took = if *stuck { wait } else { wait / 100 };
                 now += took;
                 waited += took;

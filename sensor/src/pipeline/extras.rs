@@ -6,6 +6,7 @@ use crate::enrich::parents::Program;
 use crate::enrich::{container, process};
 use crate::event::ecs::{Extras, Known, ParentProgram, ParentSource};
 use crate::event::{Ancestor, Args, Lineage, ProcessKey};
+use crate::kernel::ring::Fill;
 
 /// Arguments of an ancestor that are shown where they decide nothing, and their bytes.
 const SHOWN_ARGS: usize = 64;
@@ -49,9 +50,9 @@ impl Pipeline {
         self.onlooker.args(lineage.ancestors.first()?.key).map(shown)
     }
 
-    /// Whether many records wait to be handled: then none waits long for a look at a process.
-    pub fn hurry(&mut self, hurried: bool) {
-        self.onlooker.hurry(hurried);
+    /// How full the buffer of executions is: while it fills, no look at a process holds them up for long.
+    pub fn watch(&mut self, executions: Fill) {
+        self.onlooker.watch(executions);
     }
 
     /// What is known of the ancestors, in their order; `parent` is what is known of the first one's program already.

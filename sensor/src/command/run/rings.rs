@@ -10,8 +10,6 @@ use std::io;
 
 /// Bytes of executions that are taken out at a time: the default buffer as a whole.
 const BATCH_BYTES: usize = 4 << 20;
-/// The same that leave room in the buffer for what comes while one of them is waited for: a sixteenth of it.
-const LEISURE_BYTES: usize = BATCH_BYTES / 16;
 /// Executions that are looked for at a time, until there are so many bytes; 13 KB each at most.
 const BATCH: usize = 64;
 /// Connections that are handled before the executions get their turn: more than the default buffer holds.
@@ -79,7 +77,6 @@ impl Rings {
         while matches!(more_executions, Ok(true)) && taken.bytes.len() < BATCH_BYTES {
             more_executions = executions.drain(BATCH, |record| taken.push(record));
         }
-        pipeline.hurry(taken.bytes.len() > LEISURE_BYTES);
         let most = if matches!(more_executions, Ok(true)) { SOME_CONNECTIONS } else { MOST_CONNECTIONS };
         let more_connections = connections.drain(most, |record| pipeline.connection_record(record));
         taken.records().filter(|record| wanted(record)).for_each(|record| pipeline.exec_record(record));

@@ -119,6 +119,7 @@ pub(super) fn start(
     let users = Users::new(PathBuf::from("/etc/passwd"));
     let mut pipeline = Pipeline::new(parameters(config), origin, users, outputs);
     pipeline.count(Arc::clone(&loaded.counters));
+    pipeline.watch(executions.fill());
     let (lost, untold_since) = lost.unwrap_or_else(|| (Losses::default(), boot));
     pipeline.inherit(lost);
     put_in_force(&mut pipeline, config);

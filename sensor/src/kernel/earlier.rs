@@ -28,7 +28,7 @@ pub struct Earlier {
     connections: Buffer,
     executions: Buffer,
     pending: HashMap<MapData, u32, [u8; size_of::<Arm>()]>,
-    inherited: HashMap<MapData, u32, [u8; size_of::<Inherited>()]>,
+    inherited: Option<HashMap<MapData, u32, [u8; size_of::<Inherited>()]>>,
     counters: Counters,
     attachments: Vec<OwnedFd>,
 }
@@ -101,13 +101,17 @@ impl Earlier {
             Ok::<_, LoadError>((ring, fill))
         };
         let (pending, _) = map("PENDING")?;
-        let (inherited, _) = map("INHERITED")?;
+        // Older sensors do not keep it.
+        let inherited = map("INHERITED").ok();
         let (counters, rows) = map("COUNTS")?;
         Ok(Self {
             connections: buffer(map("CONNECTIONS")?, "CONNECTIONS")?,
             executions: buffer(map("EXECUTIONS")?, "EXECUTIONS")?,
             pending: HashMap::try_from(pending).map_err(|_| LoadError::MapKind { name: "PENDING" })?,
-            inherited: HashMap::try_from(inherited).map_err(|_| LoadError::MapKind { name: "INHERITED" })?,
+            inherited: inherited
+                .map(|(map, _)| HashMap::try_from(map))
+                .transpose()
+                .map_err(|_| LoadError::MapKind { name: "INHERITED" })?,
             counters: Counters::new(&counters, usize::try_from(rows.saturating_sub(TOLD_ROWS)).unwrap_or(usize::MAX))?,
             attachments,
         })
@@ -122,7 +126,7 @@ impl Earlier {
     /// What processes have inherited, of connections made since then.
     #[must_use]
     pub fn inherited(&self, since: BootTime) -> Vec<Inherited> {
-        let inherited = values(&self.inherited).map(bytemuck::cast::<_, Inherited>);
+        let inherited = self.inherited.iter().flat_map(values).map(bytemuck::cast::<_, Inherited>);
         inherited.filter(|inherited| inherited.arm.boot_ns >= since.0).collect()
     }
 

@@ -90,7 +90,13 @@ impl Left {
         let Some(earlier) = &self.earlier else { return Ok(()) };
         let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).saturating_add(SPAN_SLACK_NS);
         let since = BootTime(clock::now().0.0.saturating_sub(span));
-        loaded.remember(&earlier.pending(since), &earlier.inherited(since), || clock::now().0)
+        let now = || clock::now().0;
+        loaded.remember(&earlier.pending(since), &[], now)?;
+        // A process that is forked while the table is walked is not seen, and this side does not know its parent yet: it is the second time.
+        for _ in 0..2 {
+            loaded.remember(&[], &earlier.inherited(since), now)?;
+        }
+        Ok(())
     }
 
     /// Ends it, and hands on what it has recorded. The executions among it that happened `since` this sensor was being attached may

@@ -25,6 +25,8 @@ const FIRST: u32 = 10;
 const CONFIG: &str = "[noise]\ncollapse = \"off\"\nper_minute = 0\n";
 /// What the sensor still has to say after the last shell.
 const AFTERWARDS: Duration = Duration::from_secs(1);
+/// After so much more it has forgotten the shells: the span of 5 s, and as much again until it looks.
+const FORGOTTEN: Duration = Duration::from_secs(11);
 
 /// An alert's line, and when it was read, on the boot clock.
 struct Arrived {
@@ -51,6 +53,8 @@ fn run(setting: &Setting, how: &str, shells: usize, pause: Duration) -> Result<(
     thread::sleep(AFTERWARDS);
     let after = (Memory::of(sensor.pid())?, map_memory(sensor.pid())?);
     let used = (processor_ns(sensor.pid())? - used) as f64 / shells as f64;
+    thread::sleep(FORGOTTEN);
+    let later = Memory::of(sensor.pid())?;
     sensor.stop()?;
     let arrived = reader.join().ok().context("the reader")?.context("the alerts")?;
     let mut latencies = Vec::new();
@@ -85,6 +89,8 @@ fn run(setting: &Setting, how: &str, shells: usize, pause: Duration) -> Result<(
     for (quantity, now, then) in [
         ("resident memory afterwards", after.0.resident, before.0.resident),
         ("of that, its own", after.0.anonymous, before.0.anonymous),
+        ("resident memory when they are forgotten", later.resident, before.0.resident),
+        ("of that, its own then", later.anonymous, before.0.anonymous),
         ("peak", after.0.peak, before.0.peak),
         ("maps in the kernel", after.1, before.1),
     ] {

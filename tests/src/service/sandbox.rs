@@ -9,6 +9,7 @@ pub(super) const TABLE: &[Check] = &[
     ("systemd finds nothing wrong with the unit", verified),
     ("systemd-analyze security: at most 2.0", exposure),
     ("without CAP_SYS_ADMIN there are hooks too", without_admin),
+    ("it needs nothing more for hooks at the exit of functions", fexit),
     ("without a capability that it needs it says so, and is not tried again", without_bpf),
     ("a /proc without /proc/sys is named, and not tried again", proc_subset),
     ("a user namespace of its own is no place for it, which it says", private_users),
@@ -59,6 +60,20 @@ fn without_admin(unit: &mut Unit) -> Result<String> {
         with.0,
         with.1
     ))
+}
+
+/// By itself the sensor takes these hooks only where the kernel cannot preempt their programs.
+fn fexit(unit: &mut Unit) -> Result<String> {
+    unit.configure("[hooks]\nconnect = \"fentry\"\naccept = \"fentry\"\n")?;
+    if !output(&["systemctl", "restart", "sensor"])?.status.success() {
+        let said = unit.property("StatusText")?;
+        ensure!(said.contains("fexit tcp_connect: "), "it does not start: {said}");
+        return skip("this kernel refuses fexit programs");
+    }
+    let (connect, accept) = unit.hooks()?;
+    ensure!(connect == "fentry" && accept == "fentry", "connect={connect}, accept={accept}");
+    unit.alerts()?;
+    unit.property("StatusText")
 }
 
 fn without_bpf(unit: &mut Unit) -> Result<String> {

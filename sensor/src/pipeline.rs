@@ -188,16 +188,18 @@ impl Pipeline {
         }
         self.stats.connections += 1;
         let sequence = self.next_sequence();
-        let recorded = self.outputs.take_events().then(|| self.extras(event.uid, event.process, None));
-        let document = self.origin.connection(event, sequence, recorded.as_ref().unwrap_or(&Extras::default()));
-        let held = Held {
-            event: event.clone(),
-            sequence,
-            offset: self.origin.offset,
-            recorded: recorded.map(|_| document.clone()),
-        };
-        self.judge(&document, &Payload::Connection(Arc::new(held)), false);
-        self.outputs.event(document);
+        let recorded = self.outputs.take_events().then(|| {
+            let extras = self.extras(event.uid, event.process, None);
+            self.origin.connection(event, sequence, &extras)
+        });
+        let facts = recorded.is_none().then(|| self.origin.connection_facts(event, sequence));
+        let held = Held { event: event.clone(), sequence, offset: self.origin.offset, recorded: recorded.clone() };
+        if let Some(document) = facts.as_ref().or(recorded.as_ref()) {
+            self.judge(document, &Payload::Connection(Arc::new(held)), false);
+        }
+        if let Some(document) = recorded {
+            self.outputs.event(document);
+        }
         tracing::trace!(arm = event.arm, "connection");
     }
 
@@ -217,7 +219,11 @@ impl Pipeline {
             Extras { parent: self.deciding_parent(event.process, &event.lineage), ..Extras::default() }
         };
         let offset = self.offset_of(event, sequence);
-        let document = self.dated(offset).exec(event, sequence, &extras);
+        let document = if self.outputs.take_events() {
+            self.dated(offset).exec(event, sequence, &extras)
+        } else {
+            self.dated(offset).exec_facts(event, sequence, &extras)
+        };
         // Under pressure the kernel side may have forgotten the connection and its record may have found no room: an execution that the
         // rule takes is then reported, rather than a shell missed.
         let found = self.judge(&document, &Payload::Exec, event.reason == Reason::Pressure);

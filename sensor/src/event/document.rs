@@ -3,9 +3,18 @@
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
+/// How much of a document is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All that is known.
+    Whole,
+    /// What [`Facts`](super::facts::Facts) reads, and little else: of most events nothing more is ever asked.
+    Facts,
+}
+
 /// A document while it is put together.
-#[derive(Default)]
 pub(super) struct Document {
+    extent: Extent,
     fields: Map<String, Value>,
     own: Map<String, Value>,
     escaped: Vec<&'static str>,
@@ -29,6 +38,16 @@ pub fn readable(bytes: &[u8]) -> (String, bool) {
 }
 
 impl Document {
+    /// An empty one.
+    pub(super) fn new(extent: Extent) -> Self {
+        Self { extent, fields: Map::new(), own: Map::new(), escaped: Vec::new(), redacted: Vec::new() }
+    }
+
+    /// Whether what no rule asks for is wanted too.
+    pub(super) fn is_whole(&self) -> bool {
+        self.extent == Extent::Whole
+    }
+
     /// Puts a field of ECS.
     pub(super) fn put(&mut self, name: &str, value: impl Into<Value>) {
         self.fields.insert(name.to_owned(), value.into());

@@ -7,7 +7,7 @@ mod containers;
 mod process;
 mod surroundings;
 
-use super::document::Document;
+use super::document::{Document, Extent};
 use super::entity::entity_id;
 use super::stream;
 use super::{Args, BootTime, Connection, Direction, Exec, Executable, Lineage, PathState, ProcessKey, WallOffset};
@@ -99,9 +99,19 @@ impl Origin {
     /// The document of a connection; `sequence` is its place among all events of this run.
     #[must_use]
     pub fn connection(&self, event: &Connection, sequence: u64, extras: &Extras) -> Value {
+        self.connection_to(Extent::Whole, event, sequence, extras)
+    }
+
+    /// The same, of which nothing but the facts is wanted.
+    #[must_use]
+    pub fn connection_facts(&self, event: &Connection, sequence: u64) -> Value {
+        self.connection_to(Extent::Facts, event, sequence, &Extras::default())
+    }
+
+    fn connection_to(&self, extent: Extent, event: &Connection, sequence: u64, extras: &Extras) -> Value {
         let Connection { arm, at, direction, process, tid, uid, gid, .. } = *event;
         let Connection { comm, leader_comm, executable, lineage, local, remote, found_at_start, witness, .. } = event;
-        let mut document = Document::default();
+        let mut document = Document::new(extent);
         let action = match direction {
             Direction::Attempted => "connection_attempted",
             Direction::Accepted => "connection_accepted",
@@ -117,23 +127,27 @@ impl Origin {
             body.insert("parent".to_owned(), self.parent(&mut document, parent, None, extras.parent.as_ref()));
         }
         document.put("process", body);
-        document.put("user", user(uid, uid, extras));
-        document.put("group", json!({"id": gid.to_string()}));
+        if document.is_whole() {
+            document.put("user", user(uid, uid, extras));
+            document.put("group", json!({"id": gid.to_string()}));
+        }
         let (source, destination, way) = match direction {
             Direction::Attempted => (local, remote, "egress"),
             Direction::Accepted => (remote, local, "ingress"),
         };
         document.put("source", end(*source));
         document.put("destination", end(*destination));
-        let version = if remote.is_ipv4() { "ipv4" } else { "ipv6" };
-        document.put("network", json!({"transport": "tcp", "type": version, "direction": way}));
-        if local.port() == 0 && direction == Direction::Attempted {
-            document.absent("source.port", "the kernel had not chosen it when the connection was seen");
-        }
         document.own("arm", arm);
-        document.own("witness", witnesses(*witness));
-        if *found_at_start {
-            document.own("found_at_start", true);
+        if document.is_whole() {
+            let version = if remote.is_ipv4() { "ipv4" } else { "ipv6" };
+            document.put("network", json!({"transport": "tcp", "type": version, "direction": way}));
+            if local.port() == 0 && direction == Direction::Attempted {
+                document.absent("source.port", "the kernel had not chosen it when the connection was seen");
+            }
+            document.own("witness", witnesses(*witness));
+            if *found_at_start {
+                document.own("found_at_start", true);
+            }
         }
         self.tail(document, executable, (lineage, &[]), extras)
     }
@@ -141,9 +155,19 @@ impl Origin {
     /// The document of an execution; `sequence` is its place among all events of this run.
     #[must_use]
     pub fn exec(&self, event: &Exec, sequence: u64, extras: &Extras) -> Value {
+        self.exec_to(Extent::Whole, event, sequence, extras)
+    }
+
+    /// The same, of which nothing but the facts is wanted.
+    #[must_use]
+    pub fn exec_facts(&self, event: &Exec, sequence: u64, extras: &Extras) -> Value {
+        self.exec_to(Extent::Facts, event, sequence, extras)
+    }
+
+    fn exec_to(&self, extent: Extent, event: &Exec, sequence: u64, extras: &Extras) -> Value {
         let Exec { at, process, old_tid, uid, gid, euid, loginuid, generations, .. } = *event;
         let Exec { comm, executable, args, lineage, parent_executable, streams, connection, .. } = event;
-        let mut document = Document::default();
+        let mut document = Document::new(extent);
         self.head(&mut document, at, sequence, "exec", &["process"], &["start"]);
         let mut body = self.process(&mut document, process, executable);
         body.insert(
@@ -157,8 +181,10 @@ impl Origin {
         }
         self.surroundings(&mut document, &mut body, event);
         document.put("process", body);
-        document.put("user", user(uid, euid, extras));
-        document.put("group", json!({"id": gid.to_string()}));
+        if document.is_whole() {
+            document.put("user", user(uid, euid, extras));
+            document.put("group", json!({"id": gid.to_string()}));
+        }
         document.own("args", json!({"truncated": args.truncated, "unsearched": args.unsearched}));
         if old_tid != process.tgid {
             document.own("exec_thread", old_tid);
@@ -216,10 +242,12 @@ impl Origin {
         if !executable.name.is_empty() {
             body.insert("name".to_owned(), document.text("process.name", &executable.name).into());
         }
-        if let Some(path) = path(executable) {
-            body.insert("executable".to_owned(), document.text("process.executable", &path).into());
+        if document.is_whole() {
+            if let Some(path) = path(executable) {
+                body.insert("executable".to_owned(), document.text("process.executable", &path).into());
+            }
+            body.insert("start".to_owned(), self.offset.wall(process.start).to_string().into());
         }
-        body.insert("start".to_owned(), self.offset.wall(process.start).to_string().into());
         body
     }
 
@@ -230,6 +258,10 @@ impl Origin {
         (lineage, executables): (&Lineage, &[&Executable]),
         extras: &Extras,
     ) -> Value {
+        if !document.is_whole() {
+            document.put("host", json!({"id": self.host_id}));
+            return document.finish();
+        }
         self.ancestors(&mut document, lineage, executables, &[]);
         let path = match executable.state {
             PathState::Whole => None,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::facts::{Facts, Field};
-use crate::event::surroundings::Surroundings;
+use crate::event::surroundings::{Device, Surroundings};
 use crate::event::{Ancestor, Reason, WallTime};
 
 fn origin() -> Origin {
@@ -193,4 +193,35 @@ fn what_is_not_known_of_a_path_is_said() {
     let cut = Executable { path: b"deep/socat1".to_vec(), state: PathState::Cut, ..socat() };
     let document = origin().exec(&Exec { parent_executable: cut, ..exec() }, 2, &Extras::default());
     assert_eq!(document["process"]["parent"]["executable"], "…/deep/socat1");
+}
+
+#[test]
+fn rules_are_asked_the_same_of_a_document_of_facts_alone() {
+    let inherited = Exec {
+        connection: Some(connection()),
+        generations: 1,
+        args: Args { unsearched: true, found_beyond: vec!["-i"], ..exec().args },
+        ..exec()
+    };
+    let terminal = Some(Some(Device { major: 136, minor: 3 }));
+    let leader = Surroundings { session: Some(10), terminal, ..Surroundings::default() };
+    let led = Surroundings { session: Some(7), terminal: Some(None), ..Surroundings::default() };
+    let alone = Lineage::default();
+    let program = ParentProgram { args: exec().args, source: ParentSource::Proc };
+    let extras = Extras { parent: Some(program), ..Extras::default() };
+    for event in [
+        Exec { surroundings: leader, ..exec() },
+        Exec { surroundings: led, lineage: alone.clone(), ..exec() },
+        inherited,
+        exec(),
+    ] {
+        let (facts, whole) = (origin().exec_facts(&event, 7, &extras), origin().exec(&event, 7, &extras));
+        assert_eq!(Facts::from_value(&facts).unwrap(), Facts::from_value(&whole).unwrap());
+        assert!(facts.to_string().len() < whole.to_string().len());
+    }
+    for event in [connection(), Connection { direction: Direction::Accepted, lineage: alone, ..connection() }] {
+        let (facts, whole) = (origin().connection_facts(&event, 7), origin().connection(&event, 7, &Extras::default()));
+        assert_eq!(Facts::from_value(&facts).unwrap(), Facts::from_value(&whole).unwrap());
+        assert!(facts.to_string().len() < whole.to_string().len());
+    }
 }

@@ -44,6 +44,9 @@ pub(crate) fn origin() -> Origin {
 
 fn check_connection(event: &Connection) {
     let mut document = origin().connection(event, SEQUENCE, &Extras::default());
+    // What rules judge of most events is not the whole document, and must be the same.
+    let facts = origin().connection_facts(event, SEQUENCE);
+    assert_eq!(Facts::from_value(&facts), Facts::from_value(&document));
     let destination = match event.direction {
         Direction::Attempted => event.remote,
         Direction::Accepted => event.local,
@@ -69,6 +72,8 @@ fn check_exec(event: &Exec) {
         ..Extras::default()
     };
     let document = origin().exec(event, SEQUENCE, &extras);
+    let facts = origin().exec_facts(event, SEQUENCE, &extras);
+    assert_eq!(Facts::from_value(&facts), Facts::from_value(&document));
     check(&document, event.at, |facts| {
         assert_eq!(facts.args_unsearched, event.args.unsearched);
         if !event.lineage.ancestors.is_empty() {

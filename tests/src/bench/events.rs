@@ -33,6 +33,10 @@ pub(crate) enum Stage {
     EncodeConnection,
     /// An execution's event becomes a line of JSON.
     EncodeExecution,
+    /// What rules ask of a connection becomes a document.
+    FactsConnection,
+    /// What rules ask of an execution becomes a document.
+    FactsExecution,
     /// The documents of a connection and of an execution are judged, and match.
     Correlate,
 }
@@ -62,6 +66,16 @@ pub(crate) fn perform(stage: Stage, times: u64) -> Result<()> {
         Stage::EncodeExecution => {
             for number in 0..times {
                 black_box(origin.exec(black_box(&execution), number, &extras).to_string());
+            }
+        }
+        Stage::FactsConnection => {
+            for number in 0..times {
+                black_box(origin.connection_facts(black_box(&connection), number));
+            }
+        }
+        Stage::FactsExecution => {
+            for number in 0..times {
+                black_box(origin.exec_facts(black_box(&execution), number, &extras));
             }
         }
         Stage::Correlate => {

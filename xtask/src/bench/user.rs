@@ -14,8 +14,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What is done for each event, as `sensor-bench events` calls it.
-const STAGES: [&str; 5] =
-    ["decode-connection", "decode-execution", "encode-connection", "encode-execution", "correlate"];
+const STAGES: [&str; 7] = [
+    "decode-connection",
+    "decode-execution",
+    "encode-connection",
+    "encode-execution",
+    "facts-connection",
+    "facts-execution",
+    "correlate",
+];
 /// Events of the shorter run.
 const EVENTS: u64 = 500;
 /// How far a figure may be from the committed one, in percent, up or down: another version of the compiler or of the C library moves them by a few.

@@ -2,7 +2,7 @@
 
 use super::{Known, Origin, ParentProgram, ParentSource};
 use crate::event::decode::ELLIPSIS;
-use crate::event::document::Document;
+use crate::event::document::{Document, Extent};
 use crate::event::{Ancestor, Args, Exec, Executable, Lineage, PathState};
 use serde_json::{Map, Value, json};
 
@@ -31,9 +31,11 @@ impl Origin {
         }
         let comm = document.text("process.parent.thread.name", &parent.comm);
         body.insert("thread".to_owned(), json!({"id": parent.key.tgid, "name": comm}));
-        body.insert("start".to_owned(), self.offset.wall(parent.key.start).to_string().into());
-        if let Some(path) = executable.and_then(path) {
-            body.insert("executable".to_owned(), document.text("process.parent.executable", &path).into());
+        if document.is_whole() {
+            body.insert("start".to_owned(), self.offset.wall(parent.key.start).to_string().into());
+            if let Some(path) = executable.and_then(path) {
+                body.insert("executable".to_owned(), document.text("process.parent.executable", &path).into());
+            }
         }
         if let Some(ParentProgram { args, source }) = program {
             arguments(document, &mut body, args, "process.parent.args");
@@ -49,7 +51,7 @@ impl Origin {
     /// ancestors, and may end sooner.
     #[must_use]
     pub fn ancestry(&self, exec: &Exec, known: &[Known]) -> Value {
-        let mut document = Document::default();
+        let mut document = Document::new(Extent::Whole);
         self.ancestors(&mut document, &exec.lineage, &executables(exec), known);
         document.finish()
     }

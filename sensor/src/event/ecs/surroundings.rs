@@ -20,16 +20,24 @@ impl Origin {
             environment,
             environment_cut,
         } = &event.surroundings;
-        if let Some(path) = directory.as_ref().and_then(path) {
+        if let Some(path) = directory.as_ref().and_then(path).filter(|_| document.is_whole()) {
             let path = document.text("process.working_directory", &path);
             process.insert("working_directory".to_owned(), path.into());
         }
         if let Some(session) = session {
-            process.insert("session_leader".to_owned(), self.session_leader(*session, event));
+            let leader = if document.is_whole() {
+                self.session_leader(*session, event)
+            } else {
+                json!({"same_as_process": event.process.tgid == *session})
+            };
+            process.insert("session_leader".to_owned(), leader);
         }
         if let Some(Some(terminal)) = terminal {
             let numbers = json!({"major": terminal.major, "minor": terminal.minor});
             process.insert("tty".to_owned(), json!({"char_device": numbers}));
+        }
+        if !document.is_whole() {
+            return;
         }
         if !environment.is_empty() {
             let variables: Vec<String> =

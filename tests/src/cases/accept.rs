@@ -1,7 +1,7 @@
 //! Connections accepted: by which call and at which address.
 
 use super::scene::{SUITE, needs_multipath};
-use super::{Case, Tag, case, tagged};
+use super::{Case, case};
 use crate::actor::step::{Accept, Connect, How, Outcome, Step, exec, fork, report, stdio};
 use crate::actor::{probe_compat, uring};
 use crate::expect::Expect;
@@ -9,7 +9,6 @@ use crate::lab::{LINK_LOCAL, Lab};
 use crate::player::Player;
 use crate::sensor::Sensor;
 use crate::skip::skip;
-use crate::wait::until;
 use anyhow::Result;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -32,7 +31,6 @@ pub(super) const CASES: &[Case] = &[
     case("accept: UNIX is no connection", unix),
     case("accept: by a child of the process that listens", by_child),
     case("accept: by another thread", by_thread),
-    tagged("accept: asleep since before the sensor", &[Tag::Own], asleep),
 ];
 
 /// A socat that listens and becomes a shell with the first connection.
@@ -171,19 +169,4 @@ fn by_thread(lab: &Lab) -> Result<()> {
     let connection = lab.connect(lab.remote(), at)?;
     let alert = server.alert(connection.local_addr()?)?;
     expect_if(lab, lab.sensor()?, lab.sensor()?.hooks().accept != "off", &alert)
-}
-
-/// The call began before anything was attached, and its return is seen all the same.
-fn asleep(lab: &Lab) -> Result<()> {
-    let mut server = Server::new(lab, Accept::Four, SocketAddr::new(lab.local(), 4444))?;
-    let stat = format!("/proc/{}/stat", server.player.pid());
-    until("the server to sleep in accept", || {
-        let stat = std::fs::read_to_string(&stat)?;
-        Ok(stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S')).then_some(()))
-    })?;
-    let sensor = lab.start_sensor()?;
-    let connection = lab.connect(lab.remote(), server.at)?;
-    let alert = server.alert(connection.local_addr()?)?;
-    expect_if(lab, &sensor, sensor.hooks().accept != "off", &alert)?;
-    sensor.stop_cleanly().map(drop)
 }

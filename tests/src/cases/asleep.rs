@@ -9,7 +9,7 @@ use crate::player::Player;
 use crate::programs::{held_by, runs};
 use crate::sensor::Sensor;
 use crate::wait::until;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::Value;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -123,8 +123,13 @@ fn expect(lab: &Lab, sensor: &Sensor, alerts: &[Expect], before: u64) -> Result<
     let told: Vec<&Value> = told.iter().filter_map(|alert| field(alert, "process.pid")).collect();
     let is_told = |alert: &&Expect| alert.wants("process.pid").is_some_and(|pid| told.contains(&pid));
     let (found, missing): (Vec<&Expect>, Vec<&Expect>) = alerts.iter().partition(is_told);
-    if missing.is_empty() || u64::try_from(missing.len())? > skipped(sensor)? - before {
-        return lab.expect_of(sensor, alerts);
-    }
+    let skipped = skipped(sensor)? - before;
+    ensure!(
+        u64::try_from(missing.len())? <= skipped,
+        "{} of {} alerts are missing, and the kernel has skipped {skipped} runs: {:?}",
+        missing.len(),
+        alerts.len(),
+        runs(&held_by(sensor.pid())?)?
+    );
     lab.expect_of(sensor, &found.into_iter().cloned().collect::<Vec<_>>())
 }

@@ -3,6 +3,7 @@
 use super::scene::{SHELL, Shell, closed, shell_after};
 use super::{Case, Tag, tagged};
 use crate::actor::step::{How, Outcome, Step, connect_by, exec, exec_then, fork, report};
+use crate::counters::Counters;
 use crate::expect::field;
 use crate::lab::Lab;
 use crate::memory::Memory;
@@ -73,23 +74,32 @@ fn among(lab: &Lab, flood: &mut [Player]) -> Result<Vec<Shell>> {
 }
 
 /// Two floods of the same size, of which the second makes the sensor take no more memory than the first, and that no more than `room`;
-/// each `flood` gives the shells that it has hidden. The sensor's numbers add up at its end.
-fn twice(
-    lab: &Lab,
-    sensor: &Sensor,
-    room: u64,
-    mut flood: impl FnMut() -> Result<Vec<Shell>>,
-) -> Result<crate::counters::Counters> {
+/// each `flood` gives the shells that it has hidden. Those have an alert each, unless the machine was so busy with the flood that nobody
+/// read the buffer of executions while it filled: few were lost then, and they are counted. The sensor's numbers add up at its end.
+fn twice(lab: &Lab, sensor: &Sensor, room: u64, mut flood: impl FnMut() -> Result<Vec<Shell>>) -> Result<Counters> {
     lab.canary(sensor)?;
     let mut memory = Memory::before(sensor.pid())?;
-    let mut shells = Vec::new();
+    let (mut shells, mut missing) = (Vec::new(), 0);
     for _ in 0..2 {
-        shells.extend(flood()?);
+        let hidden = flood()?;
+        // Whatever is to come has come then.
+        lab.canary(sensor)?;
+        for shell in hidden {
+            if sensor.count_alerts(of(shell.pid()))? == 0 {
+                missing += 1;
+            } else {
+                shells.push(shell);
+            }
+        }
         lab.expect_of(sensor, &shells.iter().map(Shell::alert).collect::<Vec<_>>())?;
         memory.loaded()?;
     }
     let counters = sensor.stop_with_losses()?;
     memory.flat(room).with_context(|| format!("{counters:?}"))?;
+    let (lost, seen) = (counters.sum("exec", "lost_"), counters.get("exec", "seen")?);
+    ensure!(lost * 50 <= seen, "the flood has cost more than one execution in fifty: {counters:?}");
+    ensure!(missing <= lost, "{missing} shells are missing that were not lost: {counters:?}");
+    ensure!(missing <= u64::from(SHELLS) / 5, "{missing} shells of {} went unseen: {counters:?}", 2 * SHELLS);
     Ok(counters)
 }
 
@@ -113,7 +123,6 @@ fn connections_and_executions(lab: &Lab) -> Result<()> {
     // Before the first connection nothing is looked at.
     let flooded = connections >= 2 * u64::from(CONNECTIONS) && executions >= 2 * u64::from(EXECUTIONS) * 9 / 10;
     ensure!(flooded, "there was no flood: {counters:?}");
-    ensure!(counters.sum("exec", "lost_") == 0, "a flood of connections has cost executions: {counters:?}");
     Ok(())
 }
 

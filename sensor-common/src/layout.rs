@@ -80,12 +80,20 @@ macro_rules! layout {
 }
 
 layout! {
-    Required task_pid: "task_struct.pid", 4;
-    Required task_tgid: "task_struct.tgid", 4;
-    Required task_group_leader: "task_struct.group_leader", 8;
-    Required task_real_parent: "task_struct.real_parent", 8;
+    // What every execution and connection asks for comes first, in one cache line.
     Required task_comm: "task_struct.comm", 16;
     Required task_mm: "task_struct.mm", 8;
+    Required mm_exe_file: "mm_struct.exe_file", 8;
+    Required binprm_file: "linux_binprm.file", 8;
+    Required file_dentry: "file.f_path.dentry", 8;
+    Required dentry_name_len: "dentry.d_name.len", 4;
+    Optional dentry_inline_name: "dentry.d_shortname" or "dentry.d_iname", 0;
+    Required dentry_name: "dentry.d_name.name", 8;
+    Required task_group_leader: "task_struct.group_leader", 8;
+    // The rest.
+    Required task_pid: "task_struct.pid", 4;
+    Required task_tgid: "task_struct.tgid", 4;
+    Required task_real_parent: "task_struct.real_parent", 8;
     Required task_files: "task_struct.files", 8;
     Required task_start_boottime: "task_struct.start_boottime", 8;
     Required task_cred: "task_struct.cred", 8;
@@ -100,15 +108,10 @@ layout! {
     Optional mm_env_start: "mm_struct.env_start", 8;
     Optional mm_env_end: "mm_struct.env_end", 8;
     Required mm_start_stack: "mm_struct.start_stack", 8;
-    Required mm_exe_file: "mm_struct.exe_file", 8;
-    Required file_dentry: "file.f_path.dentry", 8;
     Required file_mnt: "file.f_path.mnt", 8;
     Required file_inode: "file.f_inode", 8;
     Required file_private_data: "file.private_data", 8;
-    Required dentry_name: "dentry.d_name.name", 8;
-    Required dentry_name_len: "dentry.d_name.len", 4;
     Required dentry_parent: "dentry.d_parent", 8;
-    Optional dentry_inline_name: "dentry.d_shortname" or "dentry.d_iname", 0;
     Optional dentry_hashed: "dentry.d_hash.pprev", 8;
     Required vfsmount_root: "vfsmount.mnt_root", 8;
     Required mount_mnt: "mount.mnt", 0;
@@ -137,7 +140,6 @@ layout! {
     Required fdtable_max_fds: "fdtable.max_fds", 4;
     Optional fork_child: "trace_event_raw_sched_process_fork.child_pid", 4;
     Required binprm_argc: "linux_binprm.argc", 4;
-    Required binprm_file: "linux_binprm.file", 8;
     Required socket_sk: "socket.sk", 8;
     Required sock_family: "sock.__sk_common.skc_family", 2;
     Required sock_state: "sock.__sk_common.skc_state", 1;

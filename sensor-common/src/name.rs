@@ -61,16 +61,6 @@ impl Name {
         Self([first & before_end(ends_in_first), second])
     }
 
-    /// The bits of the first word in which a field that holds this name is the same as the name: all up to the name's end, the zero included.
-    #[must_use]
-    pub const fn front(self) -> u64 {
-        let Self([first, _]) = self;
-        match zero_bytes(first) {
-            0 => u64::MAX,
-            zeros => before_end(zeros) << 8 | 0xff,
-        }
-    }
-
     /// The name with the letters A to Z made small; no other byte changes.
     #[must_use]
     #[inline(always)]
@@ -216,15 +206,6 @@ mod tests {
             assert_eq!(Pattern::new(pattern).matches(Name::from_comm(bytes)), matches, "{pattern:?} {name:?}");
         }
         assert!(!Pattern::NEVER.matches(Name::from_comm([0x7f; 16])));
-    }
-
-    #[test]
-    fn the_front_ends_behind_the_end() {
-        assert_eq!(Name::new("sh").front(), 0xff_ffff);
-        assert_eq!(Name::new("sevenby").front(), u64::MAX);
-        assert_eq!(Name::new("eight-by").front(), u64::MAX);
-        assert_eq!(Name::new("twelve-bytes").front(), u64::MAX);
-        assert_eq!(Name::NEVER.front(), u64::MAX);
     }
 
     #[test]

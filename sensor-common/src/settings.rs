@@ -31,22 +31,19 @@ pub const WANT_RELAYS: u64 = 4;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Names {
+    // What is asked of every execution and connection comes first, in one cache line.
+    /// How the names begin whose connections count, those of relays included.
+    pub connecting_starts: Starts,
+    /// How the names begin whose executions count, that of the parent program included.
+    pub executed_starts: Starts,
+    /// The program of which every execution is reported, since its arguments decide about its children.
+    pub parent: Name,
     /// Programs whose connections count, in small letters: compared case-insensitively.
     pub connecting: [Name; MAX_NAMES],
     /// Programs that may stand between a connection and a shell, in small letters: compared case-insensitively.
     pub relays: [Pattern; MAX_RELAYS],
     /// Programs whose execution counts after a connection, compared exactly.
     pub executed: [Name; MAX_NAMES],
-    /// The program of which every execution is reported, since its arguments decide about its children.
-    pub parent: Name,
-    /// Bytes of that name: told apart from nearly every other without reading any of it.
-    pub parent_len: u64,
-    /// The bits of that name's first word which are compared first: its end included, whatever stands behind it.
-    pub parent_front: u64,
-    /// How the names begin whose connections count, those of relays included.
-    pub connecting_starts: Starts,
-    /// How the names begin whose executions count.
-    pub executed_starts: Starts,
 }
 
 impl Names {
@@ -61,10 +58,8 @@ impl Names {
             relays: [Pattern::NEVER; MAX_RELAYS],
             executed,
             parent,
-            parent_len: parent.len() as u64,
-            parent_front: parent.front(),
             connecting_starts: Starts::NONE.with(&connecting),
-            executed_starts: Starts::NONE.with(&executed),
+            executed_starts: Starts::NONE.with(&executed).with(&[parent]),
         }
     }
 

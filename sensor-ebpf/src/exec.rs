@@ -8,13 +8,14 @@
 //! kernel then skips the next execution on that CPU; a classic tracepoint still runs to its end, and is the first choice there.
 //! It hands over no `linux_binprm`: the file is that of the new mm, the number of arguments stands on the new stack.
 //!
-//! Nearly every execution ends at the first question, which costs no counter: was anything armed within the span, or is the standard
-//! input a socket?
+//! Nearly every execution ends at the first question, which costs no counter: is it of a program that is in a list, or was anything armed
+//! within the span? What stands on standard input is asked of listed ones alone, since it costs more than all names: the table, the file
+//! and the inode are each in memory that nobody has used lately.
 
 use crate::argv::{self, bounded, within};
 use crate::arm::{is_of, is_pending, is_recent, is_under_pressure, last_armed};
 use crate::emit::{Counts, count};
-use crate::filter::{Executed, List, Parent, comm_is, file_is, settings};
+use crate::filter::{AnyExecuted, List, Parent, comm_is, file_is, settings};
 use crate::fork::inherited;
 use crate::kernel::{Access, Kptr, Probed, Typed, offset};
 use crate::lineage;
@@ -70,27 +71,25 @@ fn exec_trace(ctx: TracePointContext) -> u32 {
 /// `bprm` is null where the hook does not have it.
 #[inline(always)]
 fn executed<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bprm: Kptr<A>) {
-    let matters = matters(task, bprm).unwrap_or(UNREADABLE);
-    if matters != 0 || last_armed() != 0 {
-        considered(ctx, task, old_tid, bprm, matters);
+    let name = name_of(task, bprm);
+    if name != OTHER || last_armed() != 0 {
+        considered(ctx, task, old_tid, bprm, name);
     }
 }
 
-/// Why an execution matters whatever was armed: it is the parent program's, its standard input is a socket, it cannot be read.
-const PARENT: u32 = 1;
-const STREAMS: u32 = 2;
-const UNREADABLE: u32 = 4;
+/// What the program that was executed is called: a name in no list, a name in a list, one that cannot be read.
+const OTHER: u32 = 0;
+const LISTED: u32 = 1;
+const UNREADABLE: u32 = 2;
 
 #[inline(always)]
-fn matters<A: Access>(task: Kptr<A>, bprm: Kptr<A>) -> Option<u32> {
-    let mut matters = 0;
-    if comm_is::<Parent, A>(task)? || executed_file_is::<Parent, A>(task, bprm) {
-        matters |= PARENT;
+fn name_of<A: Access>(task: Kptr<A>, bprm: Kptr<A>) -> u32 {
+    match comm_is::<AnyExecuted, A>(task) {
+        None => UNREADABLE,
+        Some(true) => LISTED,
+        Some(false) if executed_file_is::<AnyExecuted, A>(task, bprm) => LISTED,
+        Some(false) => OTHER,
     }
-    if settings()?.wanted & WANT_STREAMS != 0 && stdin_is_socket(task)? {
-        matters |= STREAMS;
-    }
-    Some(matters)
 }
 
 #[inline(always)]
@@ -101,20 +100,31 @@ fn executed_file_is<L: List, A: Access>(task: Kptr<A>, bprm: Kptr<A>) -> bool {
 
 /// A function of its own: what it needs to keep is no work for the many that do not come here.
 #[inline(never)]
-fn considered<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bprm: Kptr<A>, matters: u32) {
+fn considered<C: EbpfContext, A: Access>(ctx: &C, task: Kptr<A>, old_tid: u32, bprm: Kptr<A>, name: u32) {
     let Some(settings) = settings() else { return lost(ctx) };
-    if matters & UNREADABLE != 0 {
-        return lost(ctx);
+    let (mut parent, mut streams) = (false, false);
+    if name != OTHER {
+        if name == UNREADABLE {
+            return lost(ctx);
+        }
+        parent = comm_is::<Parent, A>(task) == Some(true) || executed_file_is::<Parent, A>(task, bprm);
+        if settings.wanted & WANT_STREAMS != 0 {
+            let Some(is_socket) = stdin_is_socket(task) else { return lost(ctx) };
+            streams = is_socket;
+        }
     }
-    let (parent, streams) = (matters & PARENT != 0, matters & STREAMS != 0);
+    let last = last_armed();
+    if !parent && !streams && last == 0 {
+        return;
+    }
     // SAFETY: the helper takes no argument and always succeeds.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    if matters == 0 && now.saturating_sub(last_armed()) > settings.span_ns + EARLY_OUT_SLACK_NS {
+    if !parent && !streams && now.saturating_sub(last) > settings.span_ns + EARLY_OUT_SLACK_NS {
         return;
     }
     let counts = Counts::own();
     counts.count(Counter::ExecSeen);
-    if !parent && comm_is::<Executed, A>(task) != Some(true) && !executed_file_is::<Executed, A>(task, bprm) {
+    if name == OTHER {
         return counts.count(Counter::ExecName);
     }
     let (Some(tgid), Some(start_ns)) = (task.read::<u32>(offset!(task_tgid)), start_of(task)) else {

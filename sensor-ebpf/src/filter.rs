@@ -41,14 +41,8 @@ fn listed(list: *const Name, name: Name) -> bool {
     false
 }
 
-/// Which names are asked for. Nearly every other is told apart by its first word or its length, without a comparison with each.
+/// Which names are asked for. Nearly every other is told apart by its first word, without a comparison with each.
 pub(crate) trait List {
-    /// Whether a name of so many bytes may be in it.
-    #[inline(always)]
-    fn may_have_len(len: u32) -> bool {
-        len as usize <= Name::MAX
-    }
-
     /// Whether a name may be in it, by the first word of the field that holds it.
     fn may_hold(word: u64) -> bool;
 
@@ -127,10 +121,10 @@ extern "C" fn is_relay(first: u64, second: u64) -> u64 {
     0
 }
 
-/// Programs whose executions count.
-pub(crate) struct Executed;
+/// Programs whose executions count, and the one of which every execution is reported.
+pub(crate) struct AnyExecuted;
 
-impl List for Executed {
+impl List for AnyExecuted {
     #[inline(always)]
     fn may_hold(word: u64) -> bool {
         constant!(executed_starts).may_hold(word)
@@ -138,8 +132,16 @@ impl List for Executed {
 
     #[inline(always)]
     fn holds(name: Name) -> bool {
-        listed(names!(executed), name)
+        let Name([first, second]) = name;
+        is_executed(first, second) != 0 || Parent::holds(name)
     }
+}
+
+/// As above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_executed(first: u64, second: u64) -> u64 {
+    u64::from(listed(names!(executed), Name([first, second])))
 }
 
 /// The program of which every execution is reported.
@@ -147,14 +149,8 @@ pub(crate) struct Parent;
 
 impl List for Parent {
     #[inline(always)]
-    fn may_have_len(len: u32) -> bool {
-        u64::from(len) == constant!(parent_len)
-    }
-
-    #[inline(always)]
     fn may_hold(word: u64) -> bool {
-        // The first word alone: all of the name would be read at each of these questions.
-        word & constant!(parent_front) == constant!(parent.0[0])
+        AnyExecuted::may_hold(word)
     }
 
     #[inline(always)]
@@ -183,8 +179,8 @@ pub(crate) fn comm_is<L: List, A: Access>(task: Kptr<A>) -> Option<bool> {
 #[inline(always)]
 pub(crate) fn file_is<L: List, A: Access>(file: Kptr<A>) -> bool {
     let Some(dentry) = file.follow(offset!(file_dentry)) else { return false };
-    let Some(len) = dentry.read(offset!(dentry_name_len)) else { return false };
-    if !L::may_have_len(len) {
+    let Some(len) = dentry.read::<u32>(offset!(dentry_name_len)) else { return false };
+    if len as usize > Name::MAX {
         return false;
     }
     // A name that is short enough for a list always lies in the dentry itself (`d_alloc`, `copy_name`): no helper is needed for it.

@@ -135,8 +135,8 @@ mod tests {
     fn every_member_gets_its_offset() {
         let resolved = resolve(&kernel(&[])).unwrap();
         assert!(resolved.missing.is_empty());
-        let Layout { task_pid, task_tgid, file_mnt, file_inode, mount_parent, sock_family, .. } = resolved.layout;
-        assert_eq!([task_pid, task_tgid, file_mnt, file_inode, mount_parent], [0, 64, 64, 64, 64]);
+        let Layout { task_comm, task_mm, file_mnt, file_inode, mount_parent, sock_family, .. } = resolved.layout;
+        assert_eq!([task_comm, task_mm, file_mnt, file_inode, mount_parent], [0, 64, 64, 64, 64]);
         assert_eq!(sock_family, 0);
         assert!(!resolved.layout.offsets().contains(&MISSING));
     }

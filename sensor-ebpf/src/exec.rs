@@ -9,8 +9,8 @@
 //! It hands over no `linux_binprm`: the file is that of the new mm, the number of arguments stands on the new stack.
 //!
 //! Nearly every execution ends at the first question, which costs no counter: is it of a program that is in a list, or was anything armed
-//! within the span? What stands on standard input is asked of listed ones alone, since it costs more than all names: the table, the file
-//! and the inode are each in memory that nobody has used lately.
+//! within the span? What stands on standard input is asked of listed ones alone: by way of the table of files, the file and the inode it
+//! takes several times as long as all names.
 
 use crate::argv::{self, bounded, within};
 use crate::arm::{is_of, is_pending, is_recent, is_under_pressure, last_armed};

@@ -153,7 +153,7 @@ fn on(processor: Processor, root: &Path, options: &Options) -> Result<Tally> {
     let wanted = if options.kernel.is_empty() { &usual } else { &options.kernel };
     let kernels = Store::new(&root.join("target/vm"), debian_arch).obtain(wanted, options.newer)?;
     let programs = programs::build(root, arch)?;
-    let accelerator = Accelerator::best(processor);
+    let accelerator = Accelerator::best(processor, kernels.iter().map(|kernel| &*kernel.image));
     let names: Vec<String> = kernels.iter().map(|kernel| format!("{} ({})", kernel.series, kernel.version)).collect();
     println!("{arch} guests with {}: {}", accelerator.name(), names.join(", "));
     let guests = Guests { root, processor, accelerator, programs: &programs };

@@ -5,7 +5,7 @@
 
 use crate::shell;
 use anyhow::{Context, Result};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -144,6 +144,9 @@ const PARAMETERS: &str = "quiet norandmaps panic=-1 oops=panic";
 const PULSE: Duration = Duration::from_secs(1);
 const STILL: Duration = Duration::from_secs(5);
 
+/// For a kernel that does nothing but start. The host's own processor takes a second or two.
+const TRIAL: Limits = Limits { total: Duration::from_secs(60), silence: Duration::from_secs(60) };
+
 /// Longest line that is read whole; a longer one is taken in parts.
 const LINE: u64 = 1 << 20;
 
@@ -199,24 +202,26 @@ impl Accelerator {
         }
     }
 
-    /// The host's own processor if QEMU can really use it: that its device is there says little.
-    pub(crate) fn best(processor: Processor) -> Self {
+    /// The host's own processor if it really carries these kernels: that its device is there says little, and that QEMU can set up a machine
+    /// does not say that one runs.
+    pub(crate) fn best<'a>(processor: Processor, mut kernels: impl Iterator<Item = &'a Path>) -> Self {
         if processor.arch != std::env::consts::ARCH || !Path::new("/dev/kvm").exists() {
             return Self::Tcg;
         }
-        let mut command = Command::new(processor.program);
-        command.args(processor.options).args(["-accel", Self::Kvm.option(), "-S", "-display", "none"]);
-        command.args(["-nodefaults", "-no-user-config", "-monitor", "stdio"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // The machine is set up, does not start, and is told at once to end.
-        let works = command.spawn().and_then(|mut child| {
-            if let Some(mut monitor) = child.stdin.take() {
-                // One that has failed by now does not listen.
-                let _ = monitor.write_all(b"quit\n");
-            }
-            child.wait()
-        });
-        if works.is_ok_and(|status| status.success()) { Self::Kvm } else { Self::Tcg }
+        if kernels.all(|kernel| Self::Kvm.carries(processor, kernel)) { Self::Kvm } else { Self::Tcg }
+    }
+
+    /// Whether a kernel comes to the point where it looks for its first program, of which it is given none.
+    fn carries(self, processor: Processor, kernel: &Path) -> bool {
+        let Processor { program, options, console, parameters, .. } = processor;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", program]).args(options).args(["-accel", self.option()]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"]);
+        command.args(["-m", "512", "-smp", "2"]).arg("-kernel").arg(kernel);
+        command.args(["-append", &format!("console={console} {PARAMETERS} {parameters}")]);
+        let mut came = false;
+        let ran = run(&mut command, TRIAL, |line| came |= line.contains("Unable to mount root fs"));
+        came && ran.is_ok_and(|ran| ran.ended == Ended::Off)
     }
 }
 

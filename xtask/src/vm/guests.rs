@@ -137,7 +137,7 @@ impl Guests<'_> {
             processor: self.processor,
             accelerator,
             kernel: &kernel.image,
-            initramfs: initramfs.path(),
+            initramfs: Some(initramfs.path()),
             disk: tests.disk.as_deref(),
             memory_mib: tests.memory_mib,
             cpus: tests.cpus,

@@ -95,7 +95,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) processor: Processor,
     pub(crate) accelerator: Accelerator,
     pub(crate) kernel: &'a Path,
-    pub(crate) initramfs: &'a Path,
+    /// What the guest starts from; without, its kernel comes to the point where it looks for a first program.
+    pub(crate) initramfs: Option<&'a Path>,
     /// A disk that the guest may write to; what it writes is forgotten.
     pub(crate) disk: Option<&'a Path>,
     pub(crate) memory_mib: u32,
@@ -162,7 +163,10 @@ impl Guest<'_> {
         command.args(processor.options).args(["-accel", accelerator.option()]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"]);
         command.args(["-m", &memory_mib.to_string(), "-smp", &cpus.to_string()]);
-        command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
+        command.arg("-kernel").arg(kernel);
+        if let Some(initramfs) = initramfs {
+            command.arg("-initrd").arg(initramfs);
+        }
         if let Some(disk) = disk {
             // Kernels have the driver of such a disk built in.
             command.args(["-device", "nvme,drive=disk,serial=disk", "-drive", &drive(disk)]);
@@ -213,14 +217,10 @@ impl Accelerator {
 
     /// Whether a kernel comes to the point where it looks for its first program, of which it is given none.
     fn carries(self, processor: Processor, kernel: &Path) -> bool {
-        let Processor { program, options, console, parameters, .. } = processor;
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", program]).args(options).args(["-accel", self.option()]);
-        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"]);
-        command.args(["-m", "512", "-smp", "2"]).arg("-kernel").arg(kernel);
-        command.args(["-append", &format!("console={console} {PARAMETERS} {parameters}")]);
+        let guest =
+            Guest { processor, accelerator: self, kernel, initramfs: None, disk: None, memory_mib: 512, cpus: 2 };
         let mut came = false;
-        let ran = run(&mut command, TRIAL, |line| came |= line.contains("Unable to mount root fs"));
+        let ran = guest.run(TRIAL, |line| came |= line.contains("Unable to mount root fs"));
         came && ran.is_ok_and(|ran| ran.ended == Ended::Off)
     }
 }

@@ -188,16 +188,21 @@ impl Pipeline {
         }
         self.stats.connections += 1;
         let sequence = self.next_sequence();
-        let recorded = self.outputs.take_events().then(|| {
+        let is_recorded = self.outputs.take_events();
+        let document = if is_recorded {
             let extras = self.extras(event.uid, event.process, None);
             self.origin.connection(event, sequence, &extras)
-        });
-        let facts = recorded.is_none().then(|| self.origin.connection_facts(event, sequence));
-        let held = Held { event: event.clone(), sequence, offset: self.origin.offset, recorded: recorded.clone() };
-        if let Some(document) = facts.as_ref().or(recorded.as_ref()) {
-            self.judge(document, &Payload::Connection(Arc::new(held)), false);
-        }
-        if let Some(document) = recorded {
+        } else {
+            self.origin.connection_facts(event, sequence)
+        };
+        let held = Held {
+            event: event.clone(),
+            sequence,
+            offset: self.origin.offset,
+            recorded: is_recorded.then(|| document.clone()),
+        };
+        self.judge(&document, &Payload::Connection(Arc::new(held)), false);
+        if is_recorded {
             self.outputs.event(document);
         }
         tracing::trace!(arm = event.arm, "connection");
@@ -212,22 +217,23 @@ impl Pipeline {
             self.parents.executed(event);
         }
         let sequence = self.next_sequence();
-        // What does not match needs nothing from /proc but the arguments that decide: a flood of executions is judged quickly.
-        let extras = if self.outputs.take_events() {
-            self.extras(event.uid, event.process, Some(&event.lineage))
-        } else {
-            Extras { parent: self.deciding_parent(event.process, &event.lineage), ..Extras::default() }
-        };
         let offset = self.offset_of(event, sequence);
-        let document = if self.outputs.take_events() {
-            self.dated(offset).exec(event, sequence, &extras)
+        // What does not match needs nothing from /proc but the arguments that decide: a flood of executions is judged quickly.
+        let is_recorded = self.outputs.take_events();
+        let (extras, document) = if is_recorded {
+            let extras = self.extras(event.uid, event.process, Some(&event.lineage));
+            let document = self.dated(offset).exec(event, sequence, &extras);
+            (extras, document)
         } else {
-            self.dated(offset).exec_facts(event, sequence, &extras)
+            let parent = self.deciding_parent(event.process, &event.lineage);
+            let extras = Extras { parent, ..Extras::default() };
+            let document = self.dated(offset).exec_facts(event, sequence, &extras);
+            (extras, document)
         };
         // Under pressure the kernel side may have forgotten the connection and its record may have found no room: an execution that the
         // rule takes is then reported, rather than a shell missed.
         let found = self.judge(&document, &Payload::Exec, event.reason == Reason::Pressure);
-        if self.outputs.take_events() {
+        if is_recorded {
             let told = self.told(event, &extras);
             let told = told.map(|(event, extras)| self.dated(offset).exec(&event, sequence, &extras));
             self.outputs.event(told.unwrap_or(document));

@@ -194,7 +194,7 @@ impl Lab {
     }
 
     /// The alerts of a rule for this lab, canaries apart.
-    fn alerts(&self, sensor: &Sensor, by: &str) -> Result<Vec<Value>> {
+    pub(crate) fn alerts(&self, sensor: &Sensor, by: &str) -> Result<Vec<Value>> {
         sensor.alerts(|alert| {
             let rules = field(alert, "sensor.matched_rules").and_then(Value::as_array);
             rules.is_none_or(|rules| rules.iter().any(|rule| rule == by)) && self.is_about(alert)

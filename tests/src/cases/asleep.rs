@@ -3,7 +3,7 @@
 
 use super::{Case, Tag, tagged};
 use crate::actor::step::{Accept, Step, exec, report, stdio};
-use crate::expect::{Expect, field};
+use crate::expect::{Expect, RULE, field};
 use crate::lab::Lab;
 use crate::player::Player;
 use crate::programs::{held_by, runs};
@@ -119,7 +119,8 @@ fn expect(lab: &Lab, sensor: &Sensor, alerts: &[Expect], before: u64) -> Result<
     }
     // Whatever is to come has come then.
     lab.canary(sensor)?;
-    let told = sensor.alerts(|_| true)?;
+    // By this rule: that a shell stands on a connection is told by another one, seen accept or not.
+    let told = lab.alerts(sensor, RULE)?;
     let told: Vec<&Value> = told.iter().filter_map(|alert| field(alert, "process.pid")).collect();
     let is_told = |alert: &&Expect| alert.wants("process.pid").is_some_and(|pid| told.contains(&pid));
     let (found, missing): (Vec<&Expect>, Vec<&Expect>) = alerts.iter().partition(is_told);
